@@ -1,0 +1,164 @@
+"""Settings as frozen values.
+
+`Policy` is what decisions read; it holds no secret, so a pass can carry its own copy from beginning
+to end. `BackendConfig` and `Server` hold secrets and stay in the process.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from bot.domain.values import FailureType, Secret, Value
+
+DEFAULT_RETRIES: Mapping[str, int] = {
+    FailureType.TRANSIENT: 3,
+    FailureType.INFRA: 2,
+    FailureType.RUNTIME: 1,
+    FailureType.RATE_LIMIT: 3,
+    FailureType.UNKNOWN: 2,
+}
+DEFAULT_MULTIPLIERS: Mapping[str, float] = {
+    FailureType.TRANSIENT: 2.0,
+    FailureType.INFRA: 1.5,
+    FailureType.RUNTIME: 1.0,
+    FailureType.RATE_LIMIT: 2.0,
+    FailureType.UNKNOWN: 1.5,
+}
+
+
+class RetryPolicy(Value, frozen=True):
+    """How often and when to try again (seed 4's table, seed 1's backoff); delays are seconds.
+
+    `per_step_attempts` counts for each backend tier, so three primary and three fallback attempts
+    fit into `total_attempts`.
+    """
+
+    retries: dict[str, int] = dict(DEFAULT_RETRIES)  # noqa: RUF012 -- msgspec copies defaults
+    multipliers: dict[str, float] = dict(DEFAULT_MULTIPLIERS)  # noqa: RUF012
+    base_s: float = 1.0
+    cap_s: float = 60.0
+    total_attempts: int = 6
+    per_step_attempts: int = 3
+    rejected_base_s: float = 10.0
+    rejected_cap_s: float = 600.0
+    jitter: bool = True
+    same_error: int = 3
+    same_diff: int = 3
+
+
+class GuardPolicy(Value, frozen=True):
+    """What a patch may touch; `protected` are glob patterns matched without regard to case."""
+
+    max_files: int = 25
+    max_lines: int = 1500
+    protected: tuple[str, ...] = (
+        ".github/**",
+        "**/CODEOWNERS",
+        "autocoder.yaml",
+        "llm_config.toml",
+        ".claude/**",
+        ".codex/**",
+        ".gemini/**",
+        ".qwen/**",
+        ".opencode/**",
+        ".mcp.json",
+        "**/AGENTS.md",
+        "**/CLAUDE.md",
+        "**/GEMINI.md",
+    )
+
+
+class BackendName(Value, frozen=True):
+    """A backend as decisions see it: its name and the model that it would use."""
+
+    name: str
+    model: str
+
+
+class Policy(Value, frozen=True):
+    """Everything that decisions depend on, without secrets."""
+
+    autofix: bool = True
+    fixers: bool = True
+    settle_s: float = 10.0
+    fallback_after: int = 3
+    primary: tuple[BackendName, ...] = ()
+    fallback: tuple[BackendName, ...] = ()
+    trusted_markers: tuple[str, ...] = ()
+    retry: RetryPolicy = RetryPolicy()
+    guard: GuardPolicy = GuardPolicy()
+
+
+@dataclass(frozen=True, slots=True)
+class BackendConfig:
+    """One `[backends.X]` section, or `[backend_for_failed_pr]`; keys as in auto-coder's file.
+
+    `timeout_s` bounds one whole call. `command` is the template of a `command` backend.
+    """
+
+    name: str
+    backend_type: str
+    model: str
+    enabled: bool = True
+    api_key: Secret | None = None
+    base_url: str | None = None
+    openai_api_key: Secret | None = None
+    openai_base_url: str | None = None
+    temperature: float | None = None
+    timeout_s: float | None = None
+    max_retries: int | None = None
+    options: tuple[str, ...] = ()
+    providers: tuple[str, ...] = ()
+    model_provider: str | None = None
+    settings: str | None = None
+    usage_markers: tuple[object, ...] = ()
+    usage_limit_retry_count: int = 0
+    usage_limit_retry_wait_s: float = 0.0
+    always_switch_after_execution: bool = False
+    command: str | None = None
+    price_in: float | None = None  # USD per million input tokens
+    price_out: float | None = None  # USD per million output tokens
+
+
+@dataclass(frozen=True, slots=True)
+class SandboxConfig:
+    """How untrusted code is run; `paths` are further read-only folders that it may see."""
+
+    driver: str = "bubblewrap"  # or "none", only by name
+    paths: tuple[str, ...] = ()
+    memory_mb: int = 4096
+    processes: int = 1024
+    workers: int = 2  # passes at work at one time
+
+
+@dataclass(frozen=True, slots=True)
+class Configuration:
+    """The whole of `llm_config.toml`, read once; `source` is None when there was no file.
+
+    `origin` says for each dotted key who set it (a file, an environment variable, a default).
+    """
+
+    policy: Policy = Policy()
+    backends: Mapping[str, BackendConfig] = field(default_factory=dict)
+    fallback: tuple[BackendConfig, ...] = ()
+    sandbox: SandboxConfig = SandboxConfig()
+    source: Path | None = None
+    warnings: tuple[str, ...] = ()
+    origin: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """The server's environment (`REGREEN_*`); secrets show as `***`."""
+
+    app_id: int
+    private_key: Secret
+    webhook_secrets: tuple[Secret, ...]
+    database_url: str
+    data_dir: Path
+    github_url: str = "https://api.github.com"
+    config_path: Path | None = None
+    host: str = "127.0.0.1"
+    port: int = 8080
+    environment: str = "development"
+    sentry_dsn: str = ""

@@ -1,0 +1,35 @@
+"""What a backend said. One place names every way a call can end (`DESIGN.md`, Routing)."""
+
+from enum import StrEnum
+
+from bot.domain.values import Usage, Value
+
+
+class Ending(StrEnum):
+    """How a backend's call ended."""
+
+    EDITED = "edited"
+    NO_CHANGE = "no_change"
+    RATE_LIMITED = "rate_limited"
+    USAGE_LIMIT = "usage_limit"
+    AUTH = "auth"
+    UNAVAILABLE = "unavailable"
+    NETWORK = "network"
+    TIMEOUT = "timeout"
+    CONTEXT_EXCEEDED = "context_exceeded"
+    REFUSED = "refused"
+    TOOL_FAILED = "tool_failed"
+    NOT_FOUND = "not_found"
+    KILLED = "killed"
+    INVALID = "invalid"
+    DISK_FULL = "disk_full"
+
+
+class Answer(Value, frozen=True):
+    """The end of one backend call; `text` is its own account, `detail` ours for people."""
+
+    ending: Ending
+    text: str = ""
+    detail: str = ""
+    usage: Usage = Usage()
+    retry_after_s: float | None = None

@@ -1,0 +1,219 @@
+"""What a run asks of the shell, and what comes back. Both unions are closed.
+
+Every effect may be performed twice (a step that dies between acting and recording runs again), so
+each carries the key by which the second time finds what the first one made.
+"""
+
+from datetime import datetime
+
+from bot.domain.answers import Answer
+from bot.domain.facts import RepairFacts
+from bot.domain.runs import Run
+from bot.domain.values import (
+    Card,
+    Check,
+    Command,
+    FailingStep,
+    PullRef,
+    Sha,
+    Task,
+    Variant,
+    Verification,
+)
+
+
+class ReadFacts(Variant, frozen=True):
+    """Read the pull request, its checks and our comments."""
+
+    pull: PullRef
+
+
+class ReadFailures(Variant, frozen=True):
+    """Read and classify the logs of the failing checks."""
+
+    pull: PullRef
+    head: Sha
+    base: Sha
+    checks: tuple[Check, ...]
+
+
+class Comment(Variant, frozen=True):
+    """Bring our comment up to date: edit `comment`, or find the one with `key`, or post it."""
+
+    pull: PullRef
+    key: str
+    body: str
+    comment: int = 0
+
+
+class ShowCard(Variant, frozen=True):
+    """Bring our check run at a head up to date."""
+
+    card: Card
+
+
+class RunBackend(Variant, frozen=True):
+    """Have a backend change a fresh tree at `head`; the diff comes back."""
+
+    backend: str  # a name of the configuration, or "fixers"
+    fallback: bool
+    head: Sha
+    task: Task
+
+
+class Verify(Variant, frozen=True):
+    """Have the gatekeeper run the commands over a fresh tree at `head` with the diff applied."""
+
+    run: str
+    pull: PullRef
+    head: Sha
+    diff: str
+    commands: tuple[Command, ...]
+
+
+class BuildCommit(Variant, frozen=True):
+    """Make the commit, without pushing. Same input, same commit: `at` is author and commit date."""
+
+    pull: PullRef
+    parent: Sha
+    diff: str
+    message: str
+    at: datetime
+
+
+class SaveRun(Variant, frozen=True):
+    """Store the run as it is now."""
+
+    run: Run
+
+
+class Push(Variant, frozen=True):
+    """Move the branch from `lease` to `commit`, and only from there."""
+
+    pull: PullRef
+    branch: str
+    commit: Sha
+    lease: Sha
+
+
+class Rerun(Variant, frozen=True):
+    """Run the failed jobs of these checks again; `key` is the count that this re-run makes."""
+
+    pull: PullRef
+    head: Sha
+    checks: tuple[Check, ...]
+    key: str
+
+
+class RetireMarkers(Variant, frozen=True):
+    """Take our attempt markers out of the count: the pull request is green or was reset."""
+
+    pull: PullRef
+
+
+class EndPass(Variant, frozen=True):
+    """Store the run and let go of it; look again after `wake_after_s` when that is set."""
+
+    run: Run
+    wake_after_s: float | None = None
+
+
+Effect = (
+    ReadFacts
+    | ReadFailures
+    | Comment
+    | ShowCard
+    | RunBackend
+    | Verify
+    | BuildCommit
+    | SaveRun
+    | Push
+    | Rerun
+    | RetireMarkers
+    | EndPass
+)
+
+
+class FactsRead(Variant, frozen=True):
+    """The facts of the pull request; its `pull` is None when it is gone."""
+
+    facts: RepairFacts
+
+
+class FailuresRead(Variant, frozen=True):
+    """The failing checks with their signals, worst first."""
+
+    steps: tuple[FailingStep, ...]
+
+
+class Commented(Variant, frozen=True):
+    """Our comment stands."""
+
+    comment: int
+
+
+class BackendEnded(Variant, frozen=True):
+    """A backend's answer, and the diff that was found in the tree, whatever it says.
+
+    `at` is the time.
+    """
+
+    answer: Answer
+    diff: str
+    at: datetime
+
+
+class Verified(Variant, frozen=True):
+    """The gatekeeper's verdict."""
+
+    verification: Verification
+    at: datetime
+
+
+class CommitBuilt(Variant, frozen=True):
+    """The commit exists in our mirror."""
+
+    commit: Sha
+
+
+class Pushed(Variant, frozen=True):
+    """The branch is at our commit."""
+
+    at: datetime
+
+
+class HeadMoved(Variant, frozen=True):
+    """The branch is elsewhere or gone: nothing was pushed."""
+
+    reason: str
+
+
+class Refused(Variant, frozen=True):
+    """GitHub or git refused for good; a person must act."""
+
+    reason: str
+
+
+class Superseded(Variant, frozen=True):
+    """The generation of this pass is stale: its work must not go out."""
+
+    reason: str
+
+
+class Done(Variant, frozen=True):
+    """Done, nothing to tell."""
+
+
+Outcome = (
+    FactsRead
+    | FailuresRead
+    | Commented
+    | BackendEnded
+    | Verified
+    | CommitBuilt
+    | Pushed
+    | HeadMoved
+    | Refused
+    | Superseded
+    | Done
+)

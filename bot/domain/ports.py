@@ -1,0 +1,214 @@
+"""What the shells call. Each Protocol is small, blocking, and safe to call from any thread.
+
+Errors: a port raises `TryLater` when the same call may work later, `NeedsPerson` when a permission
+or setting is missing, `Gone` when its object does not exist, `Broken` when a reply makes no sense.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any, Protocol
+
+from bot.domain.answers import Answer
+from bot.domain.runs import Fence, Run
+from bot.domain.values import (
+    Card,
+    Check,
+    Command,
+    CommandResult,
+    Comment,
+    Pull,
+    PullRef,
+    Remote,
+    RunId,
+    Sha,
+    Task,
+    Value,
+    Verification,
+)
+
+# --- GitHub -----------------------------------------------------------------------------------
+
+
+class Pulls(Protocol):
+    """Pull requests, as GitHub has them now."""
+
+    def read(self, ref: PullRef) -> Pull: ...
+    def open(self, repo: str) -> Sequence[Pull]: ...
+
+
+class Checks(Protocol):
+    """The checks of a commit (never our own), and our own check run."""
+
+    def at(self, repo: str, head: Sha) -> Sequence[Check]: ...
+    def log(self, repo: str, check: Check) -> bytes: ...
+    def rerun(self, repo: str, checks: Sequence[Check]) -> None: ...
+    def show(self, card: Card) -> None: ...
+
+
+class Comments(Protocol):
+    """The comments of pull requests. `all` reads every page; `post` never repeats blindly."""
+
+    def all(self, pull: PullRef) -> Sequence[Comment]: ...
+    def read(self, pull: PullRef, comment: int) -> Comment: ...
+    def post(self, pull: PullRef, body: str) -> int: ...
+    def edit(self, pull: PullRef, comment: int, body: str) -> None: ...
+    def react(self, pull: PullRef, comment: int, reaction: str) -> None: ...
+
+
+class Repos(Protocol):
+    """Files, people and git access of repositories."""
+
+    def file(self, repo: str, path: str, ref: str) -> str | None: ...
+    def permission(self, repo: str, login: str) -> str: ...
+    def remote(self, repo: str, *, write: bool) -> Remote: ...
+    def installed(self) -> Sequence[str]: ...
+
+
+# --- Workspace --------------------------------------------------------------------------------
+
+
+class Tree(Protocol):
+    """An isolated tree without `.git`, made for one use."""
+
+    @property
+    def path(self) -> Path: ...
+    def diff(self) -> str: ...
+    def apply(self, diff: str) -> None: ...
+
+
+class Trees(Protocol):
+    """Mirrors, trees and commits of repositories; the only road to git."""
+
+    def open(self, repo: str, head: Sha, remote: Remote) -> AbstractContextManager[Tree]: ...
+    def files(
+        self, repo: str, commit: Sha, remote: Remote, paths: Sequence[str]
+    ) -> Mapping[str, str]: ...
+    def commit(
+        self, repo: str, parent: Sha, diff: str, message: str, at: datetime, remote: Remote
+    ) -> Sha: ...
+    def push(self, repo: str, branch: str, commit: Sha, lease: Sha, remote: Remote) -> str: ...
+
+
+class Sandbox(Protocol):
+    """Runs a command over a tree, without network, within limits; `stop` is asked every second."""
+
+    @property
+    def name(self) -> str: ...
+    def run(
+        self,
+        command: Sequence[str],
+        tree: Path,
+        *,
+        timeout_s: float,
+        stdin: bytes = b"",
+        env: Mapping[str, str] | None = None,
+        stop: Callable[[], bool] = ...,
+    ) -> "Finished": ...
+
+
+class Finished(Value, frozen=True):
+    """How a sandboxed command ended; output is capped, head and tail kept."""
+
+    exit_code: int
+    output: str
+    seconds: float
+    timed_out: bool = False
+    stopped: bool = False
+
+
+class Gatekeeper(Protocol):
+    """Runs the project's commands over a tree and writes the artifact, whatever their end."""
+
+    def verify(
+        self, tree: Path, commands: Sequence[Command], stop: Callable[[], bool]
+    ) -> Sequence[CommandResult]: ...
+    def record(self, run: str, verification: Verification, at: datetime) -> str: ...
+
+
+# --- Backends ---------------------------------------------------------------------------------
+
+
+class Backends(Protocol):
+    """The backends of the configuration, by name, and `fixers`."""
+
+    def run(
+        self, backend: str, *, fallback: bool, task: Task, tree: Path, stop: Callable[[], bool]
+    ) -> Answer: ...
+
+
+# --- Store ------------------------------------------------------------------------------------
+
+
+class Delivery(Value, frozen=True):
+    """One webhook POST as received; `body` is the raw bytes."""
+
+    guid: str
+    event: str
+    action: str
+    body: bytes
+    received_at: datetime
+
+
+class Deliveries(Protocol):
+    """The durable inbox. `accept` commits before it returns, and returns how many were new."""
+
+    def accept(self, batch: Sequence[Delivery]) -> int: ...
+    def waiting(self, limit: int) -> Sequence[Delivery]: ...
+    def settle(self, guid: str, state: str, note: str = "") -> None: ...
+    def read(self, guid: str) -> Delivery: ...
+    def keep_malformed(self, delivery: Delivery) -> None: ...
+
+
+class Runs(Protocol):
+    """Runs and the fences of their pull requests."""
+
+    def fence(self, pull: PullRef) -> Fence: ...
+    def advance(self, pull: PullRef, head: Sha, reason: str) -> Fence: ...
+    def newest(self, pull: PullRef) -> Run | None: ...
+    def save(self, run: Run) -> None: ...
+    def list(self, *, limit: int = 50) -> Sequence[Run]: ...
+    def read(self, run: RunId) -> Run | None: ...
+
+
+class Audit(Protocol):
+    """An append-only account of what was decided and done; the same key is written once."""
+
+    def append(self, key: str, kind: str, subject: str, detail: Mapping[str, Any]) -> None: ...
+    def of(self, subject: str) -> Iterator[Mapping[str, Any]]: ...
+
+
+# --- The rest ---------------------------------------------------------------------------------
+
+
+class Clock(Protocol):
+    """The only source of time."""
+
+    def now(self) -> datetime: ...
+
+
+class Telemetry(Protocol):
+    """Where the shells report; one call counts and logs."""
+
+    def event(self, kind: str, **labels: str) -> None: ...
+    def took(self, kind: str, duration: timedelta, **labels: str) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """Everything the shells may touch."""
+
+    pulls: Pulls
+    checks: Checks
+    comments: Comments
+    repos: Repos
+    trees: Trees
+    gatekeeper: Gatekeeper
+    backends: Backends
+    deliveries: Deliveries
+    runs: Runs
+    audit: Audit
+    clock: Clock
+    telemetry: Telemetry

@@ -1,0 +1,283 @@
+"""Identities and small values; frozen, no behaviour beyond `__str__`."""
+
+from datetime import datetime
+from enum import StrEnum
+from typing import NewType
+
+import msgspec
+
+Sha = NewType("Sha", str)
+RunId = NewType("RunId", str)
+
+
+class Value(msgspec.Struct, frozen=True):
+    """A frozen value that goes to JSON and back unchanged."""
+
+
+class Variant(msgspec.Struct, frozen=True, tag=True):
+    """A frozen member of a closed union; its class name travels as the tag."""
+
+
+class Secret:
+    """Text that must not be shown: its `repr` and `str` are `***`; `reveal` gives it out."""
+
+    __slots__ = ("_text",)
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def reveal(self) -> str:
+        """Return the text itself, for the one place that needs it."""
+        return self._text
+
+    def __repr__(self) -> str:
+        return "***"
+
+    __str__ = __repr__
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and other._text == self._text
+
+    def __hash__(self) -> int:
+        return hash(self._text)
+
+
+class PullRef(Value, frozen=True):
+    """A pull request: `repo` is `owner/name`."""
+
+    repo: str
+    number: int
+
+    def __str__(self) -> str:
+        return f"{self.repo}#{self.number}"
+
+
+class Comment(Value, frozen=True):
+    """A comment on a pull request; `mine` is true when our own App wrote it (by numeric id)."""
+
+    id: int
+    body: str
+    author: str
+    author_id: int
+    mine: bool
+    created_at: datetime
+
+
+class CheckState(StrEnum):
+    """What a check says, whichever of GitHub's three systems it comes from."""
+
+    PENDING = "pending"
+    PASSED = "passed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    NEUTRAL = "neutral"  # neutral, skipped, stale: neither red nor green
+
+
+class CheckKind(StrEnum):
+    """Where a check comes from, which decides how its log is read."""
+
+    JOB = "job"  # a GitHub Actions job
+    CHECK_RUN = "check_run"  # another App's check run
+    STATUS = "status"  # a commit status
+
+
+class Check(Value, frozen=True):
+    """One check at one commit: an Actions job, another App's check run or a commit status.
+
+    `id` is the job's or check run's id, 0 for a status. `workflow_run` is 0 outside Actions.
+    `workflow_path` names the workflow file, such as `.github/workflows/ci.yml`.
+    """
+
+    name: str
+    kind: CheckKind
+    state: CheckState
+    id: int = 0
+    workflow_run: int = 0
+    workflow_path: str = ""
+    failed_steps: tuple[str, ...] = ()
+    url: str = ""
+    summary: str = ""
+
+
+class Pull(Value, frozen=True):
+    """A pull request as GitHub has it now; `head_repo` is empty when the fork was deleted."""
+
+    ref: PullRef
+    title: str
+    open: bool
+    draft: bool
+    head: Sha
+    head_branch: str
+    head_repo: str
+    base: Sha
+    base_branch: str
+    author: str
+    author_id: int
+
+    @property
+    def fork(self) -> bool:
+        """Whether the head lives in another repository, which we never push to."""
+        return self.head_repo != self.ref.repo
+
+
+class FailureType(StrEnum):
+    """The eleven kinds of failure (seed 4)."""
+
+    TRANSIENT = "transient"
+    INFRA = "infra"
+    TEST_ASSERT = "test_assert"
+    LINT = "lint"
+    TYPECHECK = "typecheck"
+    SECURITY = "security"
+    POLICY = "policy"
+    RUNTIME = "runtime"
+    SCHEMA_MIGRATION = "schema_migration"
+    RATE_LIMIT = "rate_limit"
+    UNKNOWN = "unknown"
+
+
+class Severity(StrEnum):
+    """How bad a failure is (seed 4)."""
+
+    LOW = "low"
+    MEDIUM = "medium"
+    HIGH = "high"
+    CRITICAL = "critical"
+
+
+class Location(Value, frozen=True):
+    """A place in the repository that a log points at; `line` counts from 1, 0 when unknown."""
+
+    path: str
+    line: int = 0
+    message: str = ""
+
+
+class Evidence(Value, frozen=True):
+    """A deciding log line and its number in the log, counted from 1."""
+
+    line: int
+    text: str
+
+
+class Signal(Value, frozen=True):
+    """A classified failure: what kind, how sure, and the lines that say so.
+
+    `confidence` is a probability; `excerpt` is what a model should read; `fingerprint` is equal for
+    the same failure seen again; `retry_after_s` is what the log asked us to wait.
+    """
+
+    type: FailureType
+    confidence: float
+    severity: Severity
+    message: str
+    evidence: tuple[Evidence, ...] = ()
+    tool: str = ""
+    rule: str = ""
+    locations: tuple[Location, ...] = ()
+    can_retry: bool = False
+    retry_after_s: float | None = None
+    fingerprint: str = ""
+    excerpt: str = ""
+
+
+class FailingStep(Value, frozen=True):
+    """A failing check with what its log said and how to run the same thing again.
+
+    `run_lines` are the `run:` texts of the job's failing steps, from the base branch's workflow.
+    """
+
+    check: Check
+    signal: Signal
+    run_lines: tuple[str, ...] = ()
+
+
+class Usage(Value, frozen=True):
+    """What a backend's call cost; `cost_usd` is None when no price is known."""
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cost_usd: float | None = None
+    seconds: float = 0.0
+
+
+class Task(Value, frozen=True):
+    """What a backend is asked to mend; `feedback` says why the tries before this one failed."""
+
+    pull: PullRef
+    title: str
+    steps: tuple[FailingStep, ...]
+    commands: tuple[str, ...] = ()
+    feedback: str = ""
+
+
+class Command(Value, frozen=True):
+    """One command of the project, run by the gatekeeper through `sh -c` in the tree's root."""
+
+    name: str
+    run: str
+    timeout_s: float = 600.0
+    allow_fail: bool = False
+
+
+class CommandResult(Value, frozen=True):
+    """How one command of a verification ended; output is capped, head and tail kept."""
+
+    name: str
+    command: str
+    exit_code: int
+    passed: bool
+    allow_fail: bool
+    seconds: float
+    output: str
+    timed_out: bool = False
+
+
+class Verification(Value, frozen=True):
+    """The gatekeeper's verdict on one diff, and where its artifact lies."""
+
+    approved: bool
+    reason: str
+    results: tuple[CommandResult, ...] = ()
+    diff_fingerprint: str = ""
+    artifact: str = ""
+    sandbox: str = ""
+
+
+class Annotation(Value, frozen=True):
+    """A note of our check run on a line of a file; `level` is notice, warning or failure."""
+
+    path: str
+    line: int
+    message: str
+    level: str = "failure"
+
+
+class Conclusion(StrEnum):
+    """How our check run may end. Never failure: that would be a second red cross."""
+
+    SUCCESS = "success"
+    NEUTRAL = "neutral"
+    ACTION_REQUIRED = "action_required"
+
+
+class Card(Value, frozen=True):
+    """Our check run `regreen` at one head; no conclusion means it is still in progress."""
+
+    pull: PullRef
+    head: Sha
+    title: str
+    summary: str
+    conclusion: Conclusion | None = None
+    annotations: tuple[Annotation, ...] = ()
+    buttons: bool = False
+
+
+class Remote(Value, frozen=True):
+    """Where git fetches or pushes a repository; `token` opens it for a short while."""
+
+    url: str
+    token: str
+
+    def __repr__(self) -> str:
+        return f"Remote({self.url!r}, ***)"
