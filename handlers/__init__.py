@@ -1,1 +1,1 @@
-
+"""What we do about each event: `needs` names the facts, `decide` answers."""

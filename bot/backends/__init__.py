@@ -1,1 +1,1 @@
-
+"""Things that can change code, all in one shape."""

@@ -1,1 +1,1 @@
-
+"""Settings as values, and how they are read."""

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import msgspec
+
 from bot.domain.values import FailureType, Secret, Value
 
 DEFAULT_RETRIES: Mapping[str, int] = {
@@ -33,8 +35,8 @@ class RetryPolicy(Value, frozen=True):
     fit into `total_attempts`.
     """
 
-    retries: dict[str, int] = dict(DEFAULT_RETRIES)  # noqa: RUF012 -- msgspec copies defaults
-    multipliers: dict[str, float] = dict(DEFAULT_MULTIPLIERS)  # noqa: RUF012
+    retries: dict[str, int] = msgspec.field(default_factory=lambda: dict(DEFAULT_RETRIES))
+    multipliers: dict[str, float] = msgspec.field(default_factory=lambda: dict(DEFAULT_MULTIPLIERS))
     base_s: float = 1.0
     cap_s: float = 60.0
     total_attempts: int = 6
@@ -138,7 +140,7 @@ class Configuration:
     `origin` says for each dotted key who set it (a file, an environment variable, a default).
     """
 
-    policy: Policy = Policy()
+    policy: Policy = field(default_factory=Policy)
     backends: Mapping[str, BackendConfig] = field(default_factory=dict)
     fallback: tuple[BackendConfig, ...] = ()
     sandbox: SandboxConfig = SandboxConfig()

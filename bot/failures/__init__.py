@@ -1,1 +1,1 @@
-
+"""What failed, read from a log."""

@@ -1,1 +1,1 @@
-
+"""The one road to model APIs."""

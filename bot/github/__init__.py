@@ -1,1 +1,1 @@
-
+"""Our ports over PyGithub; nothing else talks to GitHub."""

@@ -1,1 +1,1 @@
-
+"""Policies of a run: what happens next, and what people read."""

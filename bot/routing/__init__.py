@@ -1,1 +1,1 @@
-
+"""Which backend does the work."""

@@ -1,1 +1,1 @@
-
+"""The durable shell: accepts deliveries and performs effects."""

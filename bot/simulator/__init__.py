@@ -1,1 +1,1 @@
-
+"""A GitHub on loopback, with real git, real CI commands and a scripted model."""

@@ -1,1 +1,1 @@
-
+"""The HTTP shell: verify, store, answer."""

@@ -1,1 +1,1 @@
-
+"""Git, isolated trees, the sandbox and the gatekeeper."""

@@ -1,1 +1,1 @@
-
+"""Deterministic fixers: they cost nothing and go first."""
