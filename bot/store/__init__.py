@@ -1,1 +1,1 @@
-"""The database: SQLite or PostgreSQL."""
+"""What survives a restart: deliveries, runs and the audit trail, in SQLite or PostgreSQL."""

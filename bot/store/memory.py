@@ -1,0 +1,158 @@
+"""The in-memory twin: the same contract, nothing survives the process."""
+
+import threading
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from bot.domain.errors import Broken, Gone
+from bot.domain.ports import Clock, Delivery
+from bot.domain.runs import Fence, Run
+from bot.domain.values import PullRef, RunId, Sha
+from bot.store.deliveries import SETTLED
+
+
+class MemoryDeliveries:
+    """Deliveries in a dictionary: delivery, state and note by GUID."""
+
+    def __init__(self) -> None:
+        self._rows: dict[str, tuple[Delivery, str, str]] = {}
+        self._lock = threading.Lock()
+
+    def accept(self, batch: Sequence[Delivery]) -> int:
+        """Store those of *batch* whose GUID is unknown and return how many they are."""
+        return sum(self._put(delivery, "new") for delivery in batch)
+
+    def waiting(self, limit: int) -> Sequence[Delivery]:
+        """Return the oldest deliveries that nobody has settled."""
+        with self._lock:
+            new = [delivery for delivery, state, _ in self._rows.values() if state == "new"]
+        return sorted(new, key=lambda delivery: (delivery.received_at, delivery.guid))[:limit]
+
+    def settle(self, guid: str, state: str, note: str = "") -> None:
+        """Say what became of a delivery: done, ignored, malformed or failed."""
+        if state not in SETTLED:
+            raise Broken(f"a delivery cannot become {state!r}")
+        delivery = self.read(guid)
+        with self._lock:
+            self._rows[guid] = (delivery, state, note)
+
+    def read(self, guid: str) -> Delivery:
+        """Return one delivery, whatever became of it."""
+        with self._lock:
+            row = self._rows.get(guid)
+        if row is None:
+            raise Gone(f"there is no delivery {guid}")
+        return row[0]
+
+    def keep_malformed(self, delivery: Delivery) -> None:
+        """Keep a genuine delivery that makes no sense, for people to look at."""
+        self._put(delivery, "malformed")
+
+    def forget(self, before: datetime) -> int:
+        """Remove the settled deliveries received *before*, and return how many they were."""
+        with self._lock:
+            old = [
+                guid
+                for guid, (delivery, state, _) in self._rows.items()
+                if state != "new" and delivery.received_at < before
+            ]
+            for guid in old:
+                del self._rows[guid]
+        return len(old)
+
+    def _put(self, delivery: Delivery, state: str) -> bool:
+        with self._lock:
+            new = delivery.guid not in self._rows
+            if new:
+                self._rows[delivery.guid] = (delivery, state, "")
+        return new
+
+
+class MemoryRuns:
+    """Runs and fences in dictionaries."""
+
+    def __init__(self) -> None:
+        self._runs: dict[RunId, Run] = {}
+        self._fences: dict[PullRef, Fence] = {}
+        self._bumps: set[str] = set()
+        self._lock = threading.Lock()
+
+    def fence(self, pull: PullRef) -> Fence:
+        """Return the fence; generation 0 without a head when the pull request is new to us."""
+        return self._fences.get(pull, Fence(0, Sha("")))
+
+    def advance(self, pull: PullRef, head: Sha, reason: str) -> Fence:
+        """Raise the generation when *head* is another than the one we know; return the fence."""
+        with self._lock:
+            fence = self.fence(pull)
+            if fence.head != head or fence.generation == 0:
+                fence = Fence(fence.generation + 1, head, reason)
+                self._fences[pull] = fence
+        return fence
+
+    def bump(self, pull: PullRef, reason: str, *, key: str) -> Fence:
+        """Raise the generation whatever the head, once for each *key*; return the fence."""
+        with self._lock:
+            fence = self.fence(pull)
+            if key not in self._bumps:
+                self._bumps.add(key)
+                fence = Fence(fence.generation + 1, fence.head, reason)
+                self._fences[pull] = fence
+        return fence
+
+    def newest(self, pull: PullRef) -> Run | None:
+        """Return the run of the pull request that began last."""
+        with self._lock:
+            runs = [run for run in self._runs.values() if run.pull == pull]
+        return max(runs, key=lambda run: (run.started_at, run.id), default=None)
+
+    def save(self, run: Run) -> None:
+        """Store the run as it is now."""
+        with self._lock:
+            self._runs[run.id] = run
+
+    def list(self, *, limit: int = 50) -> Sequence[Run]:
+        """Return the runs that changed last, newest change first."""
+        with self._lock:
+            runs = list(self._runs.values())
+        return sorted(runs, key=lambda run: (run.updated_at, run.id), reverse=True)[:limit]
+
+    def read(self, run: RunId) -> Run | None:
+        """Return one run."""
+        return self._runs.get(run)
+
+    def count(self) -> Mapping[str, int]:
+        """Return how many runs are in each state."""
+        with self._lock:
+            return Counter(run.state.value for run in self._runs.values())
+
+
+class MemoryAudit:
+    """Audit events in a dictionary by key; details go through JSON as they do in a table."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._rows: dict[str, Mapping[str, Any]] = {}
+        self._clock = clock
+        self._lock = threading.Lock()
+
+    def append(self, key: str, kind: str, subject: str, detail: Mapping[str, Any]) -> None:
+        """Write the event unless *key* has been written before."""
+        row = {
+            "key": key,
+            "at": self._clock.now(),
+            "kind": kind,
+            "subject": subject,
+            "detail": msgspec.json.decode(msgspec.json.encode(dict(detail))),
+        }
+        with self._lock:
+            self._rows.setdefault(key, row)
+
+    def of(self, subject: str) -> Iterator[Mapping[str, Any]]:
+        """Yield the subject's events in the order they were written: key, at, kind, detail."""
+        with self._lock:
+            rows = [row for row in self._rows.values() if row["subject"] == subject]
+        yield from rows
