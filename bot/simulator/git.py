@@ -191,7 +191,6 @@ def _token(request: Request) -> str | None:
 def _command(service: str) -> tuple[str, ...]:
     settings = (
         "safe.directory=*",
-        "core.hooksPath=/dev/null",
         "uploadpack.allowAnySHA1InWant=true",
         "uploadpack.allowFilter=true",
         "receive.fsckObjects=true",
