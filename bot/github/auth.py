@@ -171,10 +171,6 @@ class Tokens:
             raise NeedsPerson(
                 f"{error}. Accept the App's new permissions, or give it the repository"
             ) from error
-        except NeedsPerson as error:
-            if "suspended" in str(error):
-                raise Gone(f"installation {installation} of the App is suspended") from error
-            raise
         now = self._now()
         # A server may hand out tokens that live shorter than our margin.
         margin = min(RENEW_BEFORE, (minted.expires_at - now) / 2)

@@ -181,6 +181,8 @@ def translated(reply: Reply, now: datetime) -> BotError:
             return TryLater(sentence, _wait_s(reply.headers, now))
         case 401:
             return Unauthorized(sentence, server_date(reply.headers))
+        case 403 if "suspended" in said:
+            return Gone(f"the App's installation is suspended: {sentence}")
         case 403:
             return NeedsPerson(f"{sentence} (it needs the permission {_permission(reply)})")
         case 404 | 410:
