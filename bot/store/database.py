@@ -1,9 +1,9 @@
 """One database, SQLite or PostgreSQL, and what differs between them.
 
-SQLite: WAL with `synchronous=FULL`, so that a commit survives a power cut. A write transaction takes
-the write lock at its beginning (BEGIN IMMEDIATE): two writers then wait for each other instead of
-failing half-way. Reads take no transaction. Only one process may execute work on a SQLite file; a
-lock on `<file>.lock` guards it, and the kernel lets go of it when that process dies.
+SQLite: WAL with `synchronous=FULL`, so that a commit survives a power cut. A write transaction
+takes the write lock at its beginning (BEGIN IMMEDIATE): two writers then wait for each other
+instead of failing half-way. Reads take no transaction. Only one process may execute work on a
+SQLite file; a lock on `<file>.lock` guards it, and the kernel lets go of it when that process dies.
 
 Both: an error of the driver leaves here as `TryLater` (down, full, busy: the same call may work
 later), `NeedsPerson` (the tables are missing or not ours to write) or `Broken`.
@@ -15,7 +15,7 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Literal
 
 import sqlalchemy as sa
 from sqlalchemy import exc
@@ -184,7 +184,7 @@ def _sqlite(file: Path) -> Database:
     return Database(engine, file)
 
 
-def _tuned(isolation: str | None) -> Callable[[sqlite3.Connection, Any], None]:
+def _tuned(isolation: Literal["IMMEDIATE"] | None) -> Callable[[sqlite3.Connection, Any], None]:
     """Return the set-up of a SQLite connection; `isolation` None leaves BEGIN to us."""
 
     def tune(connection: sqlite3.Connection, _record: Any) -> None:

@@ -118,20 +118,19 @@ class SqlDeliveries:
 
 def _compressed(batch: Sequence[Delivery]) -> list[bytes]:
     """Compress all bodies in one call that lets go of the interpreter lock once."""
-    bodies = [delivery.body for delivery in batch]
+    bodies: list[bytes | bytearray | memoryview[int]] = [delivery.body for delivery in batch]
     compressor = zstandard.ZstdCompressor(level=LEVEL)
     if len(bodies) == 1 or not all(bodies):  # the call below refuses an empty body
         return [compressor.compress(body) for body in bodies]
-    return [frame.tobytes() for frame in compressor.multi_compress_to_buffer(bodies)]
+    frames = compressor.multi_compress_to_buffer(bodies)
+    return [frames[index].tobytes() for index in range(len(frames))]
 
 
 @cache
 def _insert_sql(rows: int) -> str:
     values = ", ".join(["(?, ?, ?, ?, ?, 'new', '')"] * rows)
-    return (
-        "INSERT INTO deliveries (guid, event, action, body, received_at, state, note) "
-        f"VALUES {values} ON CONFLICT (guid) DO NOTHING"
-    )
+    head = "INSERT INTO deliveries (guid, event, action, body, received_at, state, note) VALUES "
+    return f"{head}{values} ON CONFLICT (guid) DO NOTHING"
 
 
 def _insert_rows(connection: sa.Connection, batch: Sequence[Delivery]) -> int:

@@ -49,7 +49,8 @@ class SqlRuns:
         """Raise the generation whatever the head, once for each *key*; return the fence."""
         with self._database.write() as connection:
             mark = insert(connection, BUMPS).values(key=key, repo=pull.repo, number=pull.number)
-            if connection.execute(mark.on_conflict_do_nothing()).rowcount:
+            new = mark.on_conflict_do_nothing().returning(BUMPS.c.key)
+            if connection.execute(new).first() is not None:
                 row = insert(connection, FENCES).values(
                     repo=pull.repo, number=pull.number, generation=1, head="", reason=plain(reason)
                 )
@@ -114,11 +115,11 @@ class SqlRuns:
 
     def count(self) -> Mapping[str, int]:
         """Return how many runs are in each state."""
-        query = sa.select(RUNS.c.state, sa.func.count()).group_by(RUNS.c.state)
+        query = sa.select(RUNS.c.state, sa.func.count().label("number")).group_by(RUNS.c.state)
         with self._database.read() as connection:
-            return {state: number for state, number in connection.execute(query)}
+            return {row.state: row.number for row in connection.execute(query)}
 
-    def _one(self, query: sa.Select[tuple[str]]) -> Run | None:
+    def _one(self, query: sa.Select[str]) -> Run | None:
         with self._database.read() as connection:
             record = connection.execute(query).scalar_one_or_none()
         return None if record is None else _run(record)

@@ -1,1 +1,1 @@
-"""Logs and metrics."""
+"""Where the shells report: logs, metrics, Sentry."""

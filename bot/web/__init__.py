@@ -1,1 +1,1 @@
-"""The HTTP shell: verify, store, answer."""
+"""HTTP in: the intake of webhooks, health and metrics."""

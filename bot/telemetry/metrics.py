@@ -1,0 +1,116 @@
+"""Metrics for Prometheus, in a registry of the application's own.
+
+`COUNTERS` and `TIMES` are the whole list. What the shells report under another name is counted in
+`regreen_events_total` or timed as an operation, so that nothing is lost and no label grows without
+end; the log line carries the rest.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from datetime import timedelta
+
+import structlog
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Histogram,
+    PlatformCollector,
+    ProcessCollector,
+)
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client.registry import Collector
+
+from bot.domain.errors import BotError
+
+COUNTERS = {
+    "delivery": (
+        "deliveries_total",
+        "Webhook deliveries, by what was answered.",
+        ("event", "outcome"),
+    ),
+    "autofix_attempt": (
+        "autofix_attempts_total",
+        "Attempts to mend, by what failed and how the attempt ended.",
+        ("signal_type", "outcome"),
+    ),
+}
+QUIET = frozenset({"delivery"})  # one per webhook: metrics say enough
+BUCKETS_S = (0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800)
+INTAKE_BUCKETS_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10)
+
+RunsByState = Callable[[], Mapping[str, int]]
+
+
+class PrometheusTelemetry:
+    """The port `Telemetry`: one call counts and logs."""
+
+    def __init__(self, runs_by_state: RunsByState = dict) -> None:
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        PlatformCollector(registry=self.registry)
+        self.registry.register(RunsCollector(runs_by_state))
+        self._log = structlog.stdlib.get_logger("regreen")
+        self._counters = {
+            kind: Counter(name, text, labels, registry=self.registry)
+            for kind, (name, text, labels) in COUNTERS.items()
+        }
+        self._events = Counter(
+            "regreen_events_total",
+            "Everything else that happened.",
+            ("kind",),
+            registry=self.registry,
+        )
+        self._intake = Histogram(
+            "intake_seconds",
+            "From the first byte of a delivery to its answer.",
+            buckets=INTAKE_BUCKETS_S,
+            registry=self.registry,
+        )
+        self._operations = Histogram(
+            "autofix_processing_seconds",
+            "How long the operations of a repair take.",
+            ("operation_type",),
+            buckets=BUCKETS_S,
+            registry=self.registry,
+        )
+
+    def event(self, kind: str, **labels: str) -> None:
+        """Count *kind* and log it with its labels; a sentence is only logged."""
+        if kind in COUNTERS:
+            names = COUNTERS[kind][2]
+            self._counters[kind].labels(*(labels.get(name, "") for name in names)).inc()
+        elif kind.isidentifier():
+            self._events.labels(kind).inc()
+        if kind not in QUIET:
+            self._log.info(kind, **labels)
+
+    def took(self, kind: str, duration: timedelta, **labels: str) -> None:
+        """Record how long *kind* took; log it, unless it is the intake."""
+        seconds = duration.total_seconds()
+        if kind == "intake":
+            self._intake.observe(seconds)
+            return
+        self._operations.labels(labels.get("operation_type", kind)).observe(seconds)
+        self._log.debug(kind, seconds=round(seconds, 3), **labels)
+
+    def render(self) -> tuple[bytes, str]:
+        """Return the page for Prometheus and its content type."""
+        return generate_latest(self.registry), CONTENT_TYPE_LATEST
+
+
+class RunsCollector(Collector):
+    """Counts the stored runs when somebody looks."""
+
+    def __init__(self, runs_by_state: RunsByState) -> None:
+        self._runs_by_state = runs_by_state
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """Yield `runs` by state; nothing while the store is out of reach."""
+        gauge = GaugeMetricFamily("runs", "Runs, by where they stand.", labels=("state",))
+        try:
+            counts = self._runs_by_state()
+        except BotError:
+            return
+        for state, number in counts.items():
+            gauge.add_metric((state,), number)
+        yield gauge
