@@ -9,7 +9,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 _START_S = 20.0
-_STOP_S = 5  # then open connections are cut
+_STOP_S = 1  # then open connections are cut
 
 
 class _Server(uvicorn.Server):
