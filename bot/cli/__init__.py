@@ -1,1 +1,45 @@
 """The command line; each command is a short module of its own."""
+
+import sys
+
+import typer
+from rich.console import Console
+
+from bot.cli import classify, config, demo, doctor, migrate, replay, runs, serve, simulator
+from bot.domain.errors import BotError
+
+app = typer.Typer(
+    name="regreen",
+    help="Turn red pull requests green.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.command("serve", help="Run the server: take in webhooks and repair pull requests.")(
+    serve.command
+)
+app.command("demo", help="Watch five red pull requests become green, with no account and no key.")(
+    demo.command
+)
+app.command("simulator", help="Serve local git repositories as a GitHub on loopback.")(
+    simulator.command
+)
+app.command("doctor", help="Check every prerequisite and say how to mend what is missing.")(
+    doctor.command
+)
+app.command("classify", help="Say what failed in a CI log, and how sure that is.")(
+    classify.command
+)
+app.command("migrate", help="Bring the database's tables up to date.")(migrate.command)
+app.command("replay", help="Hand a stored delivery in again.")(replay.command)
+app.add_typer(config.app, name="config", help="Check and show the settings.")
+app.add_typer(runs.app, name="runs", help="List and show runs.")
+
+
+def main() -> None:
+    """Run the command line; what a person can mend is told in a sentence, without a traceback."""
+    try:
+        app()
+    except BotError as error:
+        Console(stderr=True).print(f"[red]regreen:[/] {error}", soft_wrap=True, highlight=False)
+        sys.exit(2)

@@ -59,6 +59,7 @@ class RunBackend(Variant, frozen=True):
     fallback: bool
     head: Sha
     task: Task
+    announce: tuple[str, ...] = ()  # lines for the log
 
 
 class Verify(Variant, frozen=True):
@@ -141,9 +142,15 @@ class FactsRead(Variant, frozen=True):
 
 
 class FailuresRead(Variant, frozen=True):
-    """The failing checks with their signals, worst first."""
+    """The failing checks with their signals, worst first, and what the base branch says to run.
+
+    `repository_config` is its `.github/regreen.toml`; `manifests` are the project's own files by
+    path (those that exist of pyproject.toml, package.json, go.mod, Cargo.toml, autocoder.yaml).
+    """
 
     steps: tuple[FailingStep, ...]
+    repository_config: str = ""
+    manifests: tuple[tuple[str, str], ...] = ()
 
 
 class Commented(Variant, frozen=True):

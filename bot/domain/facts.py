@@ -32,14 +32,10 @@ class EventFacts(Value, frozen=True):
 class RepairFacts(Value, frozen=True):
     """What one pass of a run sees of the pull request.
 
-    `comments` are those of our own App (and of trusted logins), over all pages, oldest first.
-    `repository_config` is `.github/regreen.toml` of the base branch, `manifests` are the project's
-    own files by path (those that exist of pyproject.toml, package.json, go.mod, Cargo.toml, …).
+    `comments` are those that may count attempts, over all pages, oldest first, cut short.
     """
 
     now: datetime
     pull: Pull | None
     checks: tuple[Check, ...] = ()
     comments: tuple[Comment, ...] = ()
-    repository_config: str = ""
-    manifests: tuple[tuple[str, str], ...] = ()

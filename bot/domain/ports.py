@@ -189,6 +189,20 @@ class Audit(Protocol):
     def of(self, subject: str) -> Iterator[Mapping[str, Any]]: ...
 
 
+class Node(Protocol):
+    """This process among those that share a database; its `name` is held by it alone.
+
+    `holds` says whether that is still so. `takeover` yields whether another node is dead, and keeps
+    it from coming back while its work is taken over.
+    """
+
+    @property
+    def name(self) -> str: ...
+    def holds(self) -> bool: ...
+    def takeover(self, name: str) -> AbstractContextManager[bool]: ...
+    def release(self) -> None: ...
+
+
 # --- The rest ---------------------------------------------------------------------------------
 
 

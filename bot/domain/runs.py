@@ -25,6 +25,15 @@ FINAL = frozenset(
 )
 
 
+class Wish(StrEnum):
+    """What a pass is for. All but `look` are a person's, and every one takes its turn."""
+
+    LOOK = "look"  # see what is true now and do what the policy says
+    FIX = "fix"  # try even where the policy alone would not
+    STOP = "stop"  # end the run, and start none for this head
+    RESET = "reset"  # begin to count attempts anew
+
+
 class Result(StrEnum):
     """How an attempt ended (the seeds' outcomes), or that it has not yet."""
 
@@ -38,27 +47,35 @@ class Result(StrEnum):
 
 
 class Attempt(Value, frozen=True):
-    """One trip through the pipeline; `tried` lists each backend and why it did not do."""
+    """One trip through the pipeline; `tried` lists each backend and why it did not do.
+
+    `error_key` is equal for equal failures; `summary` is the backend's own account.
+    """
 
     number: int
     trigger: str
     head: Sha
-    backend: str
-    model: str
     started_at: datetime
+    fallback: bool = False
+    backend: str = ""
+    model: str = ""
     result: Result = Result.WORKING
     reason: str = ""
     failing: tuple[str, ...] = ()
     types: tuple[str, ...] = ()
-    fingerprints: tuple[str, ...] = ()
+    error_key: str = ""
     diff_fingerprint: str = ""
     tried: tuple[tuple[str, str], ...] = ()
     summary: str = ""
+    evidence: tuple[tuple[str, str], ...] = ()  # failing check, what its log says
+    diff: str = ""
+    notices: tuple[str, ...] = ()
     commit: Sha | None = None
     comment: int = 0
     verification: Verification | None = None
     usage: Usage = Usage()
     ended_at: datetime | None = None
+    outages: int = 0
     green: bool = False
 
 
@@ -67,7 +84,9 @@ class Run(Value, frozen=True):
 
     `head` is the commit the run last looked at; `intent` the commit it is about to push or has
     pushed, recorded before the push so that the webhook it causes is known as ours.
-    `reruns` counts re-runs per failing check. `requested_by` is set when a person asked.
+    `reruns` counts re-runs per failing check. `asked` is the head that a person asked to mend.
+    `notice` is the comment that tells of re-runs and of waiting, 0 when there is none. `since` is
+    the attempt from which the limits count: a reset forgives those before it.
     """
 
     id: RunId
@@ -80,6 +99,9 @@ class Run(Value, frozen=True):
     attempts: tuple[Attempt, ...] = ()
     reruns: tuple[tuple[str, int], ...] = ()
     intent: Sha | None = None
+    asked: Sha | None = None
+    notice: int = 0
+    since: int = 0
     reason: str = ""
     wake_at: datetime | None = None
 

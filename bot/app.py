@@ -1,0 +1,204 @@
+"""The composition root: the only code that builds adapters. `build` is a parts list.
+
+Three roles share it: `web` takes in deliveries, `worker` does the work, `all` is both in one
+process, which is the default and all that a SQLite database allows.
+"""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from enum import StrEnum
+from importlib.metadata import version
+
+import structlog
+from starlette.applications import Starlette
+
+from bot.backends.registry import Registry
+from bot.config.schema import Configuration, Server
+from bot.config.watch import Watched
+from bot.domain.errors import ConfigError
+from bot.domain.ports import Clock, Node, Ports, Sandbox
+from bot.gateway.chat import Chat
+from bot.github.connect import GitHub, connect
+from bot.runtime.clock import SystemClock
+from bot.runtime.dispatch import Dispatcher
+from bot.runtime.engine import Engine
+from bot.runtime.inbox import Inbox
+from bot.runtime.interpreter import Interpreter
+from bot.runtime.leases import Heartbeat
+from bot.runtime.sweep import Sweeper
+from bot.runtime.workflows import Repairs
+from bot.store import database as store
+from bot.store.audit import SqlAudit
+from bot.store.deliveries import SqlDeliveries
+from bot.store.migrate import migrate, pending
+from bot.store.nodes import node as become_node
+from bot.store.runs import SqlRuns
+from bot.telemetry import sentry
+from bot.telemetry.metrics import PrometheusTelemetry
+from bot.web.app import Application, application
+from bot.web.webhooks import Webhooks
+from bot.workspace import sandbox as sandboxes
+from bot.workspace.checks import LocalGatekeeper
+from bot.workspace.worktree import GitTrees
+from handlers import payloads
+
+log = structlog.get_logger("regreen")
+
+
+class Role(StrEnum):
+    """What a process does."""
+
+    ALL = "all"
+    WEB = "web"
+    WORKER = "worker"
+
+
+@dataclass(frozen=True, slots=True)
+class Worker:
+    """The parts that do the work; started and stopped together."""
+
+    engine: Engine
+    dispatcher: Dispatcher
+    sweeper: Sweeper
+    heartbeat: Heartbeat
+
+    async def start(self) -> None:
+        """Recover, then take work."""
+        self.heartbeat.start()
+        await self.engine.start()
+        self.dispatcher.start()
+        self.sweeper.start()
+
+    async def stop(self) -> None:
+        """Take no more work, let running steps end, let go of the node's name."""
+        await self.sweeper.stop()
+        await self.dispatcher.stop()
+        await self.engine.stop()
+        self.heartbeat.stop()
+
+
+@dataclass(frozen=True, slots=True)
+class App:
+    """A server ready to be run by uvicorn."""
+
+    web: Application
+    database: store.Database
+    ports: Ports
+    github: GitHub
+    worker: Worker | None
+
+
+def build(
+    server: Server,
+    *,
+    role: Role = Role.ALL,
+    clock: Clock | None = None,
+    report: Callable[[str], None] = log.warning,
+) -> App:
+    """Build every part; nothing runs before the application's lifespan begins.
+
+    Raises ConfigError or NeedsPerson with what is missing and how to mend it.
+    """
+    clock = clock or SystemClock()
+    if role is not Role.ALL and server.database_url.startswith("sqlite"):
+        raise ConfigError(
+            f"--role {role} needs a database that several processes can share: "
+            "set REGREEN_DATABASE_URL to a PostgreSQL database, or use --role all"
+        )
+    watched = Watched(server.config_path, report=report)
+    configuration = watched.current()
+    sentry.configure(
+        server.sentry_dsn,
+        environment=server.environment,
+        release=version("regreen"),
+        secrets=(server.private_key, *server.webhook_secrets),
+    )
+    database = store.connect(server.database_url, server.data_dir)
+    migrate(database)
+    deliveries, runs = SqlDeliveries(database), SqlRuns(database)
+    telemetry = PrometheusTelemetry(runs.count)
+    github = connect(server, clock)
+    sandbox = sandboxes.choose(configuration.sandbox)
+    ports = Ports(
+        pulls=github.pulls,
+        checks=github.checks,
+        comments=github.comments,
+        repos=github.repos,
+        trees=GitTrees(server.data_dir),
+        gatekeeper=LocalGatekeeper(sandbox, server.data_dir),
+        backends=Registry(watched.current, sandbox, Chat()),
+        deliveries=deliveries,
+        runs=runs,
+        audit=SqlAudit(database),
+        clock=clock,
+        telemetry=telemetry,
+    )
+    worker = None if role is Role.WEB else _worker(server, ports, watched, database, sandbox)
+    inbox = Inbox(deliveries, arrived=worker.dispatcher.arrived if worker else lambda: None)
+    web = application(
+        Webhooks(inbox, secrets=server.webhook_secrets, clock=clock, telemetry=telemetry),
+        health={
+            "database": database.reach,
+            "migrations": lambda: pending(database),
+            "worker": lambda: _worker_reason(worker),
+        },
+        metrics=telemetry.render,
+        lifespan=_lifespan(inbox, worker, database, github),
+    )
+    return App(web, database, ports, github, worker)
+
+
+def _worker(
+    server: Server, ports: Ports, watched: Watched, database: store.Database, sandbox: Sandbox
+) -> Worker:
+    configuration: Configuration = watched.current()
+    node: Node = become_node(database)
+    repairs = Repairs(
+        ports, Interpreter(ports, sandbox.name), lambda: watched.current().policy, "main"
+    )
+    engine = Engine(
+        repairs,
+        node,
+        url=database.url,
+        engine=database.durable_engine(),
+        workers=configuration.sandbox.workers,
+    )
+    dispatcher = Dispatcher(
+        ports.deliveries,
+        lambda event, body: payloads.parse(event, body, app_id=server.app_id),
+        engine.take,
+        ports.telemetry,
+    )
+    sweeper = Sweeper(
+        ports,
+        take=engine.take,
+        rescue=engine.rescue,
+        forget=engine.forget,
+        every_s=configuration.policy.sweep_s,
+    )
+    return Worker(engine, dispatcher, sweeper, Heartbeat(node))
+
+
+def _worker_reason(worker: Worker | None) -> str:
+    return "" if worker is None or worker.dispatcher.alive else "the dispatcher does not run"
+
+
+def _lifespan(
+    inbox: Inbox, worker: Worker | None, database: store.Database, github: GitHub
+) -> Callable[[Starlette], object]:
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        await inbox.start()
+        if worker is not None:
+            await worker.start()
+        try:
+            yield
+        finally:
+            await inbox.stop()
+            if worker is not None:
+                await worker.stop()
+            github.close()
+            database.close()
+
+    return lifespan

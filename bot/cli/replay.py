@@ -1,0 +1,33 @@
+"""`regreen replay DELIVERY`: hand a stored delivery in again.
+
+The server finds it in its inbox like a new one. What it caused the first time is not done twice:
+every effect looks for what it made before.
+"""
+
+from typing import Annotated
+
+import msgspec
+import typer
+from rich.console import Console
+
+from bot.config import load
+from bot.domain.errors import ConfigError, Gone
+from bot.runtime.clock import SystemClock
+from bot.store import database as store
+from bot.store.deliveries import SqlDeliveries
+
+
+def command(
+    delivery: Annotated[str, typer.Argument(help="The GUID, as GitHub's delivery page shows it.")],
+) -> None:
+    """Store the delivery once more, under a GUID that says so."""
+    server = load.server()
+    deliveries = SqlDeliveries(store.connect(server.database_url, server.data_dir))
+    try:
+        stored = deliveries.read(delivery)
+    except Gone as error:
+        raise ConfigError(f"no delivery {delivery} is stored in {server.database_url}") from error
+    now = SystemClock().now()
+    guid = f"{stored.guid}-replay-{now:%H%M%S%f}"
+    deliveries.accept([msgspec.structs.replace(stored, guid=guid, received_at=now)])
+    Console().print(f"{stored.event} {stored.action} is in the inbox again as {guid}")

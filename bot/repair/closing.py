@@ -1,0 +1,218 @@
+"""A pass of a run, and the ways in which it ends.
+
+Ending is a script: the comment, the check run and the stored run, one effect after the other. What
+those effects answer changes nothing any more, so `machine.advance` only hands out the next one.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from enum import Enum
+
+import msgspec
+
+from bot.config.schema import BackendName, Policy
+from bot.domain import effects
+from bot.domain.effects import Commented, Effect, Outcome
+from bot.domain.facts import RepairFacts
+from bot.domain.runs import Attempt, Result, Run, RunState, Wish
+from bot.domain.values import Command, Conclusion, FailingStep, Pull, PullRef, RunId
+from bot.repair import attempts, messages
+
+
+class Phase(Enum):
+    """Where a pass stands: what it waits to hear of."""
+
+    READING = "reading"
+    CLASSIFYING = "classifying"
+    OPENING = "opening"
+    FIXING = "fixing"
+    VERIFYING = "verifying"
+    COMMITTING = "committing"
+    INTENDING = "intending"
+    PUSHING = "pushing"
+    CLOSING = "closing"
+    ENDED = "ended"
+
+
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """One stretch of a run's work; `script` holds the effects that remain once it is closing.
+
+    `chain` are the backends still to try; `reached` says that a model's backend gave an answer.
+    `proofs` are the commands that prove a mend, `announce` lines for the log. `why` gives the
+    reason of a wish.
+    """
+
+    policy: Policy
+    pull: PullRef
+    run_id: RunId
+    generation: int
+    wish: Wish
+    why: str
+    newest: Run | None
+    phase: Phase = Phase.READING
+    run: Run | None = None
+    facts: RepairFacts | None = None
+    steps: tuple[FailingStep, ...] = ()
+    proofs: tuple[Command, ...] = ()
+    announce: tuple[str, ...] = ()
+    chain: tuple[BackendName, ...] = ()
+    reached: bool = False
+    diff: str = ""
+    script: tuple[Effect, ...] = ()
+
+    @property
+    def asked(self) -> bool:
+        """Whether a person asked for a try."""
+        return self.wish is Wish.FIX
+
+    @property
+    def open_run(self) -> Run:
+        """The run at work; only called once there is one."""
+        assert self.run is not None
+        return self.run
+
+    @property
+    def seen(self) -> RepairFacts:
+        """The facts; only called once they are read."""
+        assert self.facts is not None
+        return self.facts
+
+    @property
+    def found(self) -> Pull:
+        """The pull request; only called once it is known to be there."""
+        assert self.seen.pull is not None
+        return self.seen.pull
+
+    @property
+    def attempt(self) -> Attempt:
+        """The attempt at work; only called once one is open."""
+        return self.open_run.attempts[-1]
+
+
+Step = tuple[Pass, Effect | None]
+
+
+def leave(state: Pass, ending: RunState, reason: str, wake_after_s: float | None = None) -> Step:
+    """End the run because its pull request went on without it."""
+    run = state.run or (state.newest if state.newest and not state.newest.ended else None)
+    if run is None:
+        return replace(state, phase=Phase.ENDED), None
+    return close(replace(state, run=run), ending, reason, wake_after_s=wake_after_s)
+
+
+def park(state: Pass, reason: str, wake_after_s: float | None = None) -> Step:
+    """End the pass without doing anything; the run, if there is one, waits as it did."""
+    run = state.run
+    if run is None:
+        return replace(state, phase=Phase.ENDED), None
+    if run.state not in (RunState.WAITING_DELAY, RunState.WAITING_PERSON):
+        run = msgspec.structs.replace(run, state=RunState.WAITING_CI, reason=reason)
+    end = effects.EndPass(msgspec.structs.replace(run, generation=state.generation), wake_after_s)
+    return play(replace(state, run=run, phase=Phase.CLOSING, script=(end,)))
+
+
+def ask(state: Pass, reason: str) -> Step:
+    """Stop before an attempt and ask a person."""
+    return close(state, RunState.WAITING_PERSON, reason, headline="a person is needed")
+
+
+def escalate(state: Pass, reason: str, at: datetime) -> Step:
+    """Stop the attempt where it is and ask a person."""
+    state = with_attempt(state, result=Result.ESCALATED, reason=reason, ended_at=at)
+    return close(state, RunState.WAITING_PERSON, reason)
+
+
+def close(
+    state: Pass,
+    ending: RunState,
+    reason: str,
+    *,
+    headline: str = "",
+    lines: Sequence[str] = (),
+    first: Sequence[Effect] = (),
+    wake_after_s: float | None = None,
+) -> Step:
+    """End the pass: perform *first*, then report and store.
+
+    A *headline* makes the run's notice say so; without one the attempt's comment tells it.
+    """
+    run = msgspec.structs.replace(
+        state.open_run, state=ending, reason=reason, updated_at=state.seen.now
+    )
+    if run.attempts:
+        run = put(run, _closed_attempt(run.attempts[-1], ending, reason))
+    script = list(first)
+    if run.attempts and run.attempts[-1].comment:
+        script.append(comment(run, run.attempts[-1]))
+    if headline:
+        shown = lines or [messages.quote(reason, 600)]
+        body = messages.notice_comment(run, headline, shown)
+        script.append(effects.Comment(run.pull, messages.notice_marker(run.id), body, run.notice))
+    title = reason or ending.value.replace("_", " ")
+    card = messages.card(run, run.head, title, [], CONCLUSIONS[ending], state.steps)
+    script.append(effects.ShowCard(card))
+    if ending is RunState.GREEN:
+        script.append(effects.RetireMarkers(run.pull))
+    script.append(effects.EndPass(run, wake_after_s))
+    return play(replace(state, run=run, phase=Phase.CLOSING, script=tuple(script)))
+
+
+CONCLUSIONS = {
+    RunState.WAITING_CI: None,
+    RunState.WAITING_DELAY: None,
+    RunState.WORKING: None,
+    RunState.WAITING_PERSON: Conclusion.ACTION_REQUIRED,
+    RunState.GAVE_UP: Conclusion.ACTION_REQUIRED,
+    RunState.GREEN: Conclusion.SUCCESS,
+    RunState.SUPERSEDED: Conclusion.NEUTRAL,
+    RunState.CLOSED: Conclusion.NEUTRAL,
+    RunState.STOPPED: Conclusion.NEUTRAL,
+}
+
+
+def _closed_attempt(attempt: Attempt, ending: RunState, reason: str) -> Attempt:
+    """End an attempt that was still at work with its run."""
+    over = (RunState.SUPERSEDED, RunState.CLOSED, RunState.STOPPED)
+    if attempt.result is not Result.WORKING or ending not in over:
+        return attempt
+    return msgspec.structs.replace(attempt, result=Result.SUPERSEDED, reason=reason)
+
+
+def play(state: Pass, outcome: Outcome | None = None) -> Step:
+    """Hand out the next effect of the script; a pass without one has ended."""
+    state = _remember_notice(state, outcome)
+    if not state.script:
+        return replace(state, phase=Phase.ENDED), None
+    return replace(state, script=state.script[1:]), state.script[0]
+
+
+def _remember_notice(state: Pass, outcome: Outcome | None) -> Pass:
+    """Keep the id of a notice just posted, so that the next one edits it."""
+    if not isinstance(outcome, Commented) or not state.script:
+        return state
+    end = state.script[-1]
+    known = {attempt.comment for attempt in state.open_run.attempts}
+    if not isinstance(end, effects.EndPass) or end.run.notice or outcome.comment in known:
+        return state
+    run = msgspec.structs.replace(end.run, notice=outcome.comment)
+    last = effects.EndPass(run, end.wake_after_s)
+    return replace(state, run=run, script=(*state.script[:-1], last))
+
+
+def comment(run: Run, attempt: Attempt) -> effects.Comment:
+    """Return the effect that brings an attempt's comment up to date."""
+    key = attempts.marker(attempt.number, attempt.trigger, run.id)
+    return effects.Comment(run.pull, key, messages.attempt_comment(run, attempt), attempt.comment)
+
+
+def put(run: Run, attempt: Attempt) -> Run:
+    """Return the run with its newest attempt replaced."""
+    return msgspec.structs.replace(run, attempts=(*run.attempts[:-1], attempt))
+
+
+def with_attempt(state: Pass, **changes: object) -> Pass:
+    """Return the pass with its newest attempt changed."""
+    attempt = msgspec.structs.replace(state.attempt, **changes)
+    return replace(state, run=put(state.open_run, attempt))

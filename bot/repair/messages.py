@@ -1,0 +1,273 @@
+"""Every word that people read in comments and check runs.
+
+A comment begins with one line for people; the hidden marker follows. Whatever comes from outside (a
+log, a model, a title) is fenced or quoted here, mentions and closing words are broken, secrets are
+struck out: the text of this module is ours, the rest is only shown.
+"""
+
+import re
+from collections.abc import Sequence
+
+from bot.domain.runs import Attempt, Result, Run
+from bot.domain.values import (
+    Annotation,
+    Card,
+    CommandResult,
+    Conclusion,
+    FailingStep,
+    PullRef,
+    RunId,
+    Sha,
+    Usage,
+)
+from bot.repair import attempts
+from bot.repair.gate import redact
+
+PROOF_CHARACTERS = 1_500
+DIFF_CHARACTERS = 20_000
+EVIDENCE_CHARACTERS = 3_000
+
+
+def fence(text: str, language: str = "") -> str:
+    """Show untrusted *text* as code: nothing in it can end the block, mention or close anything."""
+    clean = redact(_printable(text))
+    longest = max((len(run) for run in re.findall(r"`+", clean)), default=0)
+    ticks = "`" * max(3, longest + 1)
+    return f"{ticks}{language}\n{clean.rstrip()}\n{ticks}"
+
+
+def quote(text: str, limit: int = 300) -> str:
+    """Show untrusted *text* within a line of ours, inert."""
+    clean = " ".join(redact(_printable(text)).split())
+    if len(clean) > limit:
+        clean = clean[: limit - 1] + "…"
+    clean = clean.replace("<", "&lt;").replace("![", "!\u200b[").replace("](", "]\u200b(")
+    clean = re.sub(r"@(?=\w)", "@\u200b", clean)
+    clean = re.sub(r"#(?=\d)", "#\u200b", clean)
+    return re.sub(r"https?://", lambda match: match[0].replace("://", ":\u200b//"), clean)
+
+
+def name(text: str) -> str:
+    """Show a check's or a backend's name as inline code."""
+    return "`" + _printable(text).replace("`", "'").replace("\n", " ")[:120] + "`"
+
+
+def _printable(text: str) -> str:
+    """Drop control characters and the ones that reorder or hide text."""
+    return re.sub(r"[\x00-\x08\x0b-\x1f\x7f\u200e\u200f\u202a-\u202e\u2066-\u2069]", "", text)
+
+
+def attempt_comment(run: Run, attempt: Attempt) -> str:
+    """Return the whole comment of an attempt as it stands."""
+    parts = [
+        f"### Regreen · attempt {attempt.number}: {_headline(attempt)}",
+        attempts.marker(attempt.number, attempt.trigger, run.id),
+        "",
+        *_checklist(attempt),
+        "",
+        f"{_cost(attempt)} · Run `{run.id}`",
+        *_details(run.pull, attempt),
+    ]
+    return "\n".join(parts) + "\n"
+
+
+def _headline(attempt: Attempt) -> str:
+    what = ", ".join(name(check) for check in attempt.failing[:3])
+    if len(attempt.failing) > 3:  # noqa: PLR2004 -- three names fit on a line
+        what += f" and {len(attempt.failing) - 3} more"
+    if attempt.green:
+        return f"{what} green again"
+    return {
+        Result.WORKING: f"working on {what}",
+        Result.PATCH_APPLIED: f"pushed a fix for {what}, CI is running",
+        Result.PATCH_POSTED: f"a verified fix for {what}, for you to apply",
+        Result.REJECTED: f"no fix for {what} yet",
+        Result.ESCALATED: f"{what} needs a person",
+        Result.GAVE_UP: f"giving up on {what}",
+        Result.SUPERSEDED: f"work on {what} was superseded",
+    }[attempt.result]
+
+
+def _checklist(attempt: Attempt) -> list[str]:
+    lines = [
+        f"- [x] **Why:** {quote(text)} ({name(check)})" for check, text in attempt.evidence[:5]
+    ]
+    lines += [f"- ⏭️ {name(backend)}: {quote(reason)}" for backend, reason in attempt.tried]
+    if attempt.backend and attempt.diff:
+        model = f" ({quote(attempt.model, 60)})" if attempt.model else ""
+        lines.append(f"- [x] **Mended** by {name(attempt.backend)}{model}: {_size(attempt.diff)}")
+    if attempt.verification is not None:
+        lines.append(_proof_line(attempt))
+    if attempt.commit is not None and attempt.result is Result.PATCH_APPLIED:
+        lines.append(f"- [x] **Pushed** as {attempt.commit}")
+        lines.append(f"- [{'x' if attempt.green else ' '}] **CI** on the new commit")
+    if attempt.reason:
+        lines.append(f"- {_sign(attempt.result)} {quote(attempt.reason, 600)}")
+    return lines
+
+
+def _sign(result: Result) -> str:
+    return {Result.ESCALATED: "🙋", Result.WORKING: "⏳", Result.SUPERSEDED: "↩️"}.get(result, "❌")
+
+
+def _proof_line(attempt: Attempt) -> str:
+    assert attempt.verification is not None
+    verdict = attempt.verification
+    where = f" ({verdict.sandbox})" if verdict.sandbox else ""
+    if verdict.approved:
+        commands = ", ".join(name(result.name) for result in verdict.results)
+        return f"- [x] **Proved** in a fresh tree{where}: {commands} passed"
+    return f"- [ ] **Not proved**{where}: {quote(verdict.reason)}"
+
+
+def _size(diff: str) -> str:
+    files = len(re.findall(r"^diff --git ", diff, re.MULTILINE))
+    added = len(re.findall(r"^\+(?!\+\+ )", diff, re.MULTILINE))
+    removed = len(re.findall(r"^-(?!-- )", diff, re.MULTILINE))
+    return f"{files} file{'s' if files != 1 else ''}, +{added} -{removed}"
+
+
+def _cost(attempt: Attempt) -> str:
+    usage = attempt.usage
+    if not usage.input_tokens and not usage.output_tokens:
+        money = "**Cost:** no model was asked"
+    else:
+        price = "price unknown" if usage.cost_usd is None else f"${usage.cost_usd:.4f}"
+        tokens = f"{usage.input_tokens} tokens in, {usage.output_tokens} out"
+        money = f"**Cost:** {tokens}, {price}"
+    if attempt.ended_at is None:
+        return money
+    seconds = (attempt.ended_at - attempt.started_at).total_seconds()
+    return f"{money} · **Time:** {seconds:.0f} s"
+
+
+def _details(pull: PullRef, attempt: Attempt) -> list[str]:
+    parts: list[str] = []
+    if attempt.diff:
+        shown = attempt.diff[:DIFF_CHARACTERS]
+        cut = "" if shown == attempt.diff else "\n(cut: the rest is in the commit)"
+        parts += _fold("The change", fence(shown, "diff") + cut)
+    if attempt.result is Result.PATCH_POSTED:
+        parts += _fold("Apply it", _apply_command(attempt.diff), opened=True)
+    if attempt.verification is not None and attempt.verification.results:
+        proof = "\n\n".join(_proof(result) for result in attempt.verification.results)
+        parts += _fold("Proof", f"{proof}\n\nArtifact: `{attempt.verification.artifact}`")
+    if attempt.summary:
+        parts += _fold("What the backend says", fence(attempt.summary[:PROOF_CHARACTERS]))
+    if attempt.notices:
+        parts += _fold(
+            "Which backend, and why", "\n".join(f"- {quote(n)}" for n in attempt.notices)
+        )
+    ask = "`/regreen stop` stops me, `/regreen retry` tries again, `/regreen help` tells the rest."
+    return [*parts, "", f"<sub>{ask} For {pull}.</sub>"]
+
+
+def _apply_command(diff: str) -> str:
+    """Return a shell command that applies *diff*; its quoting word does not occur in the diff."""
+    word = "REGREEN"
+    while word in diff:
+        word += "_"
+    return fence(f"git apply --index <<'{word}'\n{diff.rstrip()}\n{word}", "sh")
+
+
+def _proof(result: CommandResult) -> str:
+    verdict = "passed" if result.passed else "timed out" if result.timed_out else "failed"
+    tail = result.output[-PROOF_CHARACTERS:]
+    head = f"{name(result.name)} {verdict} in {result.seconds:.1f} s (exit code {result.exit_code})"
+    shown = fence(f"$ {result.command}\n{tail}")
+    return f"{head}\n\n{shown}"
+
+
+def _fold(title: str, body: str, *, opened: bool = False) -> list[str]:
+    mode = " open" if opened else ""
+    return ["", f"<details{mode}><summary>{title}</summary>", "", body, "", "</details>"]
+
+
+def notice_comment(run: Run, headline: str, lines: Sequence[str]) -> str:
+    """Return the one comment of a run that tells of re-runs, waiting and questions."""
+    parts = [f"### Regreen: {headline}", notice_marker(run.id), "", *lines, ""]
+    ask = "`/regreen fix` has me try, `/regreen stop` ends this, `/regreen help` tells the rest."
+    return "\n".join([*parts, f"<sub>{ask} Run `{run.id}`.</sub>"]) + "\n"
+
+
+def notice_marker(run: RunId) -> str:
+    """Return the hidden mark of a run's notice; it does not count as an attempt."""
+    return f"<!-- regreen notice run={run} -->"
+
+
+def evidence_of(steps: Sequence[FailingStep]) -> tuple[tuple[str, str], ...]:
+    """Return for each failing check one sentence with kind, sureness and message."""
+    return tuple(
+        (
+            step.check.name,
+            f"{step.signal.type.value} ({step.signal.confidence:.0%} sure): {step.signal.message}",
+        )
+        for step in steps
+    )
+
+
+def card(
+    run: Run,
+    head: Sha,
+    title: str,
+    lines: Sequence[str],
+    conclusion: Conclusion | None,
+    steps: Sequence[FailingStep] = (),
+) -> Card:
+    """Return our check run for *head*, with the failures as annotations."""
+    shown = [f"**{name(s.check.name)}**\n\n{fence(_evidence(s))}" for s in steps[:5]]
+    return Card(
+        pull=run.pull,
+        head=head,
+        title=quote(title, 200),
+        summary="\n\n".join([*lines, *shown, f"Run `{run.id}`"]),
+        conclusion=conclusion,
+        annotations=tuple(_annotations(steps)),
+        buttons=conclusion is not None,
+    )
+
+
+def _evidence(step: FailingStep) -> str:
+    lines = "\n".join(f"{line.line}: {line.text}" for line in step.signal.evidence)
+    return lines[:EVIDENCE_CHARACTERS] or step.signal.message
+
+
+def _annotations(steps: Sequence[FailingStep]) -> list[Annotation]:
+    return [
+        Annotation(
+            path=location.path,
+            line=max(location.line, 1),
+            message=redact(_printable(location.message or step.signal.message))[:2000],
+            level="warning",
+        )
+        for step in steps
+        for location in step.signal.locations
+    ]
+
+
+def commit_message(run: Run, attempt: Attempt) -> str:
+    """Return the commit's message: what was mended, why, and the trailers that name the run."""
+    what = ", ".join(attempt.failing)
+    subject = f"Fix {what}"
+    if len(subject) > 72:  # noqa: PLR2004 -- git's customary width of a subject
+        subject = subject[:71] + "…"
+    why = "\n".join(redact(_printable(text)) for _, text in attempt.evidence[:5])
+    trailers = f"Regreen-Run: {run.id}\nRegreen-Attempt: {attempt.number}"
+    return f"{_inert(subject)}\n\n{_inert(why)}\n\n{trailers}\n"
+
+
+def _inert(text: str) -> str:
+    """Keep a commit message from mentioning people or closing issues."""
+    return re.sub(r"#(?=\d)", "no. ", re.sub(r"@(?=\w)", "(at)", text))
+
+
+def total(usages: Sequence[Usage]) -> Usage:
+    """Add up what several calls cost; one unknown price makes the sum unknown."""
+    priced = [usage for usage in usages if usage.input_tokens or usage.output_tokens]
+    known = all(usage.cost_usd is not None for usage in priced)
+    return Usage(
+        input_tokens=sum(usage.input_tokens for usage in usages),
+        output_tokens=sum(usage.output_tokens for usage in usages),
+        cost_usd=sum(usage.cost_usd or 0.0 for usage in priced) if priced and known else None,
+        seconds=sum(usage.seconds for usage in usages),
+    )

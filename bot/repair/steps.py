@@ -1,0 +1,64 @@
+"""How the project itself runs what failed: the `run:` lines of a job in a workflow file.
+
+The file comes from the base branch, so that a pull request cannot choose its own proof.
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import yaml
+
+PLACEHOLDER = re.compile(r"\$\{\{.*?\}\}")
+
+
+def run_lines(workflow: str, job: str, failed: Sequence[str]) -> tuple[str, ...]:
+    """Return the commands of the job named *job*, those of its failed steps first.
+
+    A step whose command needs a value of GitHub's (`${{ … }}`) is left out: it cannot be run here.
+    """
+    steps = [step for step in _steps(workflow, job) if not PLACEHOLDER.search(step[1])]
+    first = [command for name, command in steps if name in failed]
+    rest = [command for name, command in steps if name not in failed]
+    return tuple(dict.fromkeys([*first, *rest]))
+
+
+def _steps(workflow: str, job: str) -> Iterator[tuple[str, str]]:
+    """Yield name and command of each `run:` step, with its folder."""
+    try:
+        document = yaml.safe_load(workflow)
+    except (yaml.YAMLError, RecursionError):
+        return
+    found = _job(document, job)
+    folder = _default_folder(document) or ""
+    folder = _default_folder(found) or folder
+    steps = found.get("steps")
+    for step in steps if isinstance(steps, list) else []:
+        command = step.get("run") if isinstance(step, Mapping) else None
+        if not isinstance(command, str) or step.get("shell", "bash") not in ("bash", "sh"):
+            continue
+        first = command.strip().splitlines()[0] if command.strip() else ""
+        where = step.get("working-directory", folder)
+        there = f"cd '{where}'\n" if where else ""
+        yield str(step.get("name") or f"Run {first}"), there + command.strip()
+
+
+def _job(document: Any, job: str) -> Mapping[str, Any]:
+    """Find a job by its name as checks show it: `name (matrix value)`, `caller / name`."""
+    jobs = document.get("jobs") if isinstance(document, Mapping) else None
+    if not isinstance(jobs, Mapping):
+        return {}
+    short = job.rpartition(" / ")[2]
+    plain = short.partition(" (")[0]
+    for wanted in (short, plain):
+        for key, value in jobs.items():
+            if isinstance(value, Mapping) and wanted in (value.get("name"), str(key)):
+                return value
+    return {}
+
+
+def _default_folder(owner: Any) -> str | None:
+    defaults = owner.get("defaults") if isinstance(owner, Mapping) else None
+    run = defaults.get("run") if isinstance(defaults, Mapping) else None
+    folder = run.get("working-directory") if isinstance(run, Mapping) else None
+    return folder if isinstance(folder, str) else None

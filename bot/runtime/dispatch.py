@@ -1,0 +1,98 @@
+"""From stored deliveries to events: the few that matter become durable reactions.
+
+The reaction's id is the delivery's, so a delivery dispatched twice (a crash between the two lines
+that hand over and settle) reacts once. Deliveries that cannot be read are kept, marked as failed.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import structlog
+
+from bot.domain.errors import Broken, TryLater
+from bot.domain.events import Event, Unused
+from bot.domain.ports import Deliveries, Delivery, Telemetry
+
+BATCH = 100
+LOOK_S = 0.5  # another process may have stored a delivery
+
+log = structlog.get_logger("regreen")
+
+Parse = Callable[[str, bytes], Event | Unused]
+Take = Callable[[Event, str], Awaitable[None]]
+
+
+class Dispatcher:
+    """Reads the inbox until it is stopped; `arrived` wakes it at once, from any thread."""
+
+    def __init__(
+        self, deliveries: Deliveries, parse: Parse, take: Take, telemetry: Telemetry
+    ) -> None:
+        self._deliveries = deliveries
+        self._parse = parse
+        self._take = take
+        self._telemetry = telemetry
+        self._woken = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def start(self) -> None:
+        """Begin to read, on the running loop."""
+        self._loop = asyncio.get_running_loop()
+        self._task = asyncio.create_task(self._run(), name="dispatcher")
+
+    async def stop(self) -> None:
+        """End after the delivery in hand."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    def arrived(self) -> None:
+        """Say that a delivery was stored."""
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._woken.set)
+
+    @property
+    def alive(self) -> bool:
+        """Whether it reads."""
+        return self._task is not None and not self._task.done()
+
+    async def _run(self) -> None:
+        while True:
+            try:
+                waiting = await asyncio.to_thread(self._deliveries.waiting, BATCH)
+                for delivery in waiting:
+                    await self._dispatch(delivery)
+            except TryLater as error:
+                log.warning("inbox_waits", reason=str(error), seconds=error.after_s)
+                await asyncio.sleep(min(error.after_s, 5.0))
+                continue
+            except Exception:  # the shell's boundary: one bad turn must not end the reading
+                log.exception("dispatch_failed")
+                await asyncio.sleep(5.0)
+                continue
+            if len(waiting) < BATCH:
+                await self._rest()
+
+    async def _rest(self) -> None:
+        try:
+            await asyncio.wait_for(self._woken.wait(), LOOK_S)
+        except TimeoutError:
+            return
+        self._woken.clear()
+
+    async def _dispatch(self, delivery: Delivery) -> None:
+        state, note = "done", ""
+        try:
+            event = self._parse(delivery.event, delivery.body)
+        except Broken as error:
+            state, note = "failed", str(error)
+            log.warning("delivery_unreadable", guid=delivery.guid, reason=note)
+        else:
+            if isinstance(event, Unused):
+                state, note = "ignored", event.reason
+            else:
+                await self._take(event, delivery.guid)
+                note = type(event).__name__
+        await asyncio.to_thread(self._deliveries.settle, delivery.guid, state, note)
+        self._telemetry.event("dispatched", event=delivery.event, outcome=state)

@@ -1,0 +1,271 @@
+"""Perform one effect through the ports and say what came of it.
+
+Each effect may be performed twice: a step that dies between acting and recording runs again. So the
+comment is found by its key, the commit is the same for the same input, the push finds its own
+commit, and the check run is one per head.
+
+Work that costs, or that goes out, is fenced: it is not begun, and is stopped, once the generation
+of the pull request has moved on.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from typing import assert_never
+
+import msgspec
+import structlog
+
+from bot.domain import effects
+from bot.domain.answers import Ending
+from bot.domain.effects import Effect, Outcome
+from bot.domain.errors import BotError, Broken, Gone, TryLater
+from bot.domain.ports import Ports
+from bot.domain.values import (
+    Check,
+    CheckKind,
+    CommandResult,
+    FailingStep,
+    PullRef,
+    Verification,
+)
+from bot.failures.classify import classify
+from bot.repair import attempts
+from bot.repair.gate import diff_fingerprint, redact
+from bot.repair.steps import run_lines
+from bot.runtime.facts import observe
+
+FENCED = (
+    effects.RunBackend,
+    effects.Verify,
+    effects.BuildCommit,
+    effects.Push,
+    effects.Rerun,
+)
+LOGS_READ = 10  # failing checks whose logs one pass reads
+CONFIG = ".github/regreen.toml"
+MANIFESTS = (
+    "autocoder.yaml",
+    "pyproject.toml",
+    "setup.cfg",
+    "tox.ini",
+    "pytest.ini",
+    "uv.lock",
+    "requirements.txt",
+    "package.json",
+    "go.mod",
+    "Cargo.toml",
+)
+
+log = structlog.get_logger("regreen")
+
+
+class Interpreter:
+    """Performs the effects of passes; `sandbox` names the driver for the proof's record."""
+
+    def __init__(self, ports: Ports, sandbox: str) -> None:
+        self._ports = ports
+        self._sandbox = sandbox
+
+    def perform(self, effect: Effect, generation: int) -> Outcome:
+        """Perform *effect* for a pass of *generation*; raise `TryLater` when it may work later."""
+        if isinstance(effect, FENCED) and (stale := self._stale(effect, generation)):
+            return effects.Superseded(stale)
+        try:
+            return self._perform(effect, generation)
+        except TryLater:
+            raise
+        except BotError as error:
+            return effects.Refused(str(error))
+
+    def _stale(self, effect: Effect, generation: int) -> str:
+        fence = self._ports.runs.fence(_pull_of(effect))
+        if fence.generation == generation:
+            return ""
+        return fence.reason or "the pull request has moved on"
+
+    def _stop(self, pull: PullRef, generation: int) -> Callable[[], bool]:
+        """Return the question that long work asks every second: is it stale?"""
+        return lambda: self._ports.runs.fence(pull).generation != generation
+
+    def _perform(  # noqa: C901, PLR0911, PLR0912 -- one match over the closed union
+        self, effect: Effect, generation: int
+    ) -> Outcome:
+        match effect:
+            case effects.ReadFacts():
+                return effects.FactsRead(observe(effect.pull, self._ports))
+            case effects.ReadFailures():
+                return self._read_failures(effect)
+            case effects.Comment():
+                return self._comment(effect)
+            case effects.ShowCard():
+                self._ports.checks.show(effect.card)
+                return effects.Done()
+            case effects.RunBackend():
+                return self._run_backend(effect, generation)
+            case effects.Verify():
+                return self._verify(effect, generation)
+            case effects.BuildCommit():
+                return self._build_commit(effect)
+            case effects.SaveRun():
+                self._ports.runs.save(effect.run)
+                return effects.Done()
+            case effects.Push():
+                return self._push(effect)
+            case effects.Rerun():
+                self._ports.checks.rerun(effect.pull.repo, effect.checks)
+                return effects.Done()
+            case effects.RetireMarkers():
+                return self._retire_markers(effect.pull)
+            case effects.EndPass():
+                return self._end(effect)
+            case _:
+                assert_never(effect)
+
+    # --- reading ---
+
+    def _read_failures(self, effect: effects.ReadFailures) -> Outcome:
+        paths = [CONFIG, *MANIFESTS]
+        paths += sorted({check.workflow_path for check in effect.checks if check.workflow_path})
+        remote = self._ports.repos.remote(effect.pull.repo, write=False)
+        files = self._ports.trees.files(effect.pull.repo, effect.base, remote, paths)
+        steps = [self._step(effect.pull.repo, check, files) for check in effect.checks[:LOGS_READ]]
+        return effects.FailuresRead(
+            steps=tuple(sorted(steps, key=lambda step: -step.signal.confidence)),
+            repository_config=files.get(CONFIG, ""),
+            manifests=tuple((path, files[path]) for path in MANIFESTS if path in files),
+        )
+
+    def _step(self, repo: str, check: Check, files: Mapping[str, str]) -> FailingStep:
+        text = self._ports.checks.log(repo, check)
+        signal = classify(text, step=check.name, failed_steps=check.failed_steps)
+        lines: tuple[str, ...] = ()
+        if check.kind is CheckKind.JOB:
+            workflow = files.get(check.workflow_path, "")
+            lines = run_lines(workflow, check.name, check.failed_steps)
+        return FailingStep(check, signal, lines)
+
+    # --- comments ---
+
+    def _comment(self, effect: effects.Comment) -> Outcome:
+        comments = self._ports.comments
+        if effect.comment:
+            try:
+                comments.edit(effect.pull, effect.comment, effect.body)
+            except Gone:  # a person deleted it, and with it the count: that is respected
+                log.info("comment_gone", pull=str(effect.pull), comment=effect.comment)
+            return effects.Commented(effect.comment)
+        for one in comments.all(effect.pull):
+            if one.mine and effect.key in one.body:
+                if one.body != effect.body:
+                    comments.edit(effect.pull, one.id, effect.body)
+                return effects.Commented(one.id)
+        return effects.Commented(comments.post(effect.pull, effect.body))
+
+    def _retire_markers(self, pull: PullRef) -> Outcome:
+        for one in self._ports.comments.all(pull):
+            if one.mine and attempts.read(one.body) is not None:
+                self._ports.comments.edit(pull, one.id, attempts.retired(one.body))
+        return effects.Done()
+
+    # --- work ---
+
+    def _run_backend(self, effect: effects.RunBackend, generation: int) -> Outcome:
+        for line in effect.announce:
+            log.info(line)
+        pull = effect.task.pull
+        remote = self._ports.repos.remote(pull.repo, write=False)
+        stop = self._stop(pull, generation)
+        with self._ports.trees.open(pull.repo, effect.head, remote) as tree:
+            answer = self._ports.backends.run(
+                effect.backend,
+                fallback=effect.fallback,
+                task=effect.task,
+                tree=tree.path,
+                stop=stop,
+            )
+            diff = tree.diff() if answer.ending is Ending.EDITED else ""
+        if stop():
+            return effects.Superseded(self._ports.runs.fence(pull).reason)
+        return effects.BackendEnded(answer, diff, self._ports.clock.now())
+
+    def _verify(self, effect: effects.Verify, generation: int) -> Outcome:
+        stop = self._stop(effect.pull, generation)
+        results: Sequence[CommandResult] = ()
+        reason = ""
+        try:
+            remote = self._ports.repos.remote(effect.pull.repo, write=False)
+            with self._ports.trees.open(effect.pull.repo, effect.head, remote) as tree:
+                tree.apply(effect.diff)
+                results = self._ports.gatekeeper.verify(tree.path, effect.commands, stop)
+            if stop():
+                reason = self._ports.runs.fence(effect.pull).reason
+                self._record(effect, results, f"superseded: {reason}")
+                return effects.Superseded(reason)
+        except Broken as error:
+            reason = f"the change does not apply: {error}"
+        except BotError as error:
+            self._record(effect, results, f"not finished: {error}")
+            raise
+        verdict, at = self._record(effect, results, reason)
+        return effects.Verified(verdict, at)
+
+    def _record(
+        self, effect: effects.Verify, results: Sequence[CommandResult], reason: str
+    ) -> tuple[Verification, datetime]:
+        """Write the artifact of a verification, whatever its end."""
+        at = self._ports.clock.now()
+        clean = tuple(msgspec.structs.replace(one, output=redact(one.output)) for one in results)
+        failed = [one for one in clean if not one.passed and not one.allow_fail]
+        if failed and not reason:
+            how = "timed out" if failed[0].timed_out else f"failed ({failed[0].exit_code})"
+            reason = f"{failed[0].name} {how}"
+        if not clean and not reason:
+            reason = "no command was run"
+        verdict = Verification(
+            approved=not reason,
+            reason=reason or "every command passed",
+            results=clean,
+            diff_fingerprint=diff_fingerprint(effect.diff),
+            sandbox=self._sandbox,
+        )
+        artifact = self._ports.gatekeeper.record(effect.run, verdict, at)
+        return msgspec.structs.replace(verdict, artifact=artifact), at
+
+    def _build_commit(self, effect: effects.BuildCommit) -> Outcome:
+        repo = effect.pull.repo
+        remote = self._ports.repos.remote(repo, write=False)
+        commit = self._ports.trees.commit(
+            repo, effect.parent, effect.diff, effect.message, effect.at, remote
+        )
+        return effects.CommitBuilt(commit)
+
+    def _push(self, effect: effects.Push) -> Outcome:
+        repo = effect.pull.repo
+        remote = self._ports.repos.remote(repo, write=True)
+        ended = self._ports.trees.push(repo, effect.branch, effect.commit, effect.lease, remote)
+        if ended == "pushed":
+            return effects.Pushed(self._ports.clock.now())
+        if ended == "moved":
+            return effects.HeadMoved("the head moved before the push")
+        return effects.Refused(ended)
+
+    def _end(self, effect: effects.EndPass) -> Outcome:
+        run = effect.run
+        self._ports.runs.save(run)
+        last = run.attempts[-1] if run.attempts else None
+        kinds = ",".join(last.types) if last else ""
+        self._ports.telemetry.event("pass_ended", state=run.state.value, signal_type=kinds)
+        log.info("pass_ended", pull=str(run.pull), run=run.id, state=run.state, reason=run.reason)
+        return effects.Done()
+
+
+def _pull_of(effect: Effect) -> PullRef:
+    match effect:
+        case effects.RunBackend():
+            return effect.task.pull
+        case effects.ShowCard():
+            return effect.card.pull
+        case effects.SaveRun() | effects.EndPass():
+            return effect.run.pull
+        case _:
+            return effect.pull

@@ -1,0 +1,85 @@
+"""Look again for what webhooks missed, and clean up after what is over.
+
+GitHub sends a delivery once. What was lost on the way is found by reading the open pull requests of
+every installation now and then; each becomes an event like any other.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+
+import structlog
+
+from bot.domain.errors import BotError
+from bot.domain.events import Event, Swept
+from bot.domain.ports import Ports
+from bot.domain.values import PullRef
+
+RESCUE_S = 15.0
+KEPT = timedelta(days=7)
+
+log = structlog.get_logger("regreen")
+
+
+class Sweeper:
+    """Runs two rounds until stopped: rescue every few seconds, the wide look every `every_s`."""
+
+    def __init__(
+        self,
+        ports: Ports,
+        *,
+        take: Callable[[Event, str], Awaitable[None]],
+        rescue: Callable[[], Awaitable[int]],
+        forget: Callable[[str], Awaitable[int]],
+        every_s: float,
+    ) -> None:
+        self._ports = ports
+        self._take = take
+        self._rescue = rescue
+        self._forget = forget
+        self._every_s = every_s
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def start(self) -> None:
+        """Begin both rounds; the first wide look is due soon: some were missed while down."""
+        self._tasks = [
+            asyncio.create_task(self._round(self._rescue_all, RESCUE_S, first_s=RESCUE_S)),
+            asyncio.create_task(self._round(self.look, self._every_s, first_s=5.0)),
+        ]
+
+    async def stop(self) -> None:
+        """End both rounds."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _round(
+        self, work: Callable[[], Awaitable[object]], every_s: float, *, first_s: float
+    ) -> None:
+        await asyncio.sleep(first_s)
+        while True:
+            try:
+                await work()
+            except BotError as error:
+                log.warning("sweep_waits", reason=str(error))
+            except Exception:  # the shell's boundary: the next round tries again
+                log.exception("sweep_failed")
+            await asyncio.sleep(every_s)
+
+    async def _rescue_all(self) -> None:
+        await self._rescue()
+
+    async def look(self) -> int:
+        """Take in every open pull request once, then forget what ended long ago."""
+        now = self._ports.clock.now()
+        pulls = await asyncio.to_thread(self._open_pulls)
+        for pull in pulls:
+            await self._take(Swept(pull), f"sweep:{pull}:{now.isoformat()}")
+        before = now - KEPT
+        await self._forget(before.isoformat())
+        await asyncio.to_thread(self._ports.deliveries.forget, before)
+        return len(pulls)
+
+    def _open_pulls(self) -> list[PullRef]:
+        repos = self._ports.repos.installed()
+        return [pull.ref for repo in repos for pull in self._ports.pulls.open(repo)]

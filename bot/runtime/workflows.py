@@ -1,0 +1,281 @@
+"""The durable functions. Killed anywhere, they go on where they were, without doing anything twice.
+
+    react    one event: gather its facts, decide, answer who asked, and let a pass follow
+    launch   a settled pull request: put a pass into the pull request's own queue
+    repair   one pass: play the machine, an effect a step
+
+Passes of one pull request never overlap: their queue is partitioned by it. Events are debounced by
+a delayed `launch` that all of them share. Waiting is a delayed pass, never a sleeping workflow:
+only an outage of GitHub or the database sleeps, for the effect it interrupts must not be lost.
+
+The engine replays these functions, so they read no clock and decide by recorded outcomes alone.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from hashlib import sha256
+from typing import Any
+
+import structlog
+from dbos import DBOS, DBOSConfiguredInstance, SetEnqueueOptions, SetWorkflowID
+
+import handlers
+from bot.config.schema import Policy
+from bot.domain import effects
+from bot.domain.decisions import (
+    Acknowledge,
+    Decision,
+    Ignore,
+    Reset,
+    Settle,
+    Stop,
+    Supersede,
+    Tell,
+    Verdict,
+)
+from bot.domain.effects import Effect, Outcome
+from bot.domain.errors import BotError, TryLater
+from bot.domain.events import Event
+from bot.domain.ports import Ports
+from bot.domain.runs import Run, Wish
+from bot.domain.values import PullRef, RunId, Variant
+from bot.repair import machine
+from bot.runtime.codec import dump, load
+from bot.runtime.facts import gather
+from bot.runtime.interpreter import Interpreter
+
+EVENTS = "events"
+PULLS = "pulls"
+LONGEST_SLEEP_S = 300.0
+
+log = structlog.get_logger("regreen")
+
+
+class Later(Variant, frozen=True):
+    """A step's answer when the outside is away: ask again after `after_s`."""
+
+    reason: str
+    after_s: float
+
+
+class Opening(Variant, frozen=True):
+    """What a pass begins with; recorded, so that it keeps its policy from beginning to end."""
+
+    policy: Policy
+    generation: int
+    newest: Run | None
+
+
+@DBOS.dbos_class("repairs")
+class Repairs(DBOSConfiguredInstance):
+    """The durable functions over the ports; `live` are the workflow bodies that run here now."""
+
+    def __init__(
+        self, ports: Ports, interpreter: Interpreter, policy: Callable[[], Policy], name: str
+    ) -> None:
+        self._ports = ports
+        self._interpreter = interpreter
+        self._policy = policy
+        self.live: set[str] = set()
+        super().__init__(name)
+
+    # --- one event ---
+
+    @DBOS.workflow(name="react", max_recovery_attempts=10)
+    async def react(self, event: str) -> str:
+        """Decide about one event and let its consequences follow."""
+        with self._alive():
+            decided: Decision = await self._again(lambda: self._decide(event), Decision)
+            acknowledge = decided.acknowledge
+            if acknowledge is not None:
+                await self._again(lambda: self._acknowledge(dump(acknowledge)), effects.Done)
+            await self._follow(decided.verdict)
+            return type(decided.verdict).__name__
+
+    @DBOS.step(name="decide")
+    async def _decide(self, event: str) -> str:
+        hint: Event = load(event, Event)
+
+        def decide() -> Decision:
+            facts = gather(hint, handlers.needs(hint), self._ports)
+            return handlers.decide(hint, facts)
+
+        return await self._shielded(decide, lambda reason: Decision(Ignore(reason)))
+
+    @DBOS.step(name="acknowledge")
+    async def _acknowledge(self, text: str) -> str:
+        answer: Acknowledge = load(text, Acknowledge)
+
+        def acknowledge() -> effects.Done:
+            comments = self._ports.comments
+            comments.react(answer.pull, answer.comment, answer.reaction)
+            if answer.reply:
+                mark = f"<!-- regreen reply to={answer.comment} -->"
+                if not any(c.mine and mark in c.body for c in comments.all(answer.pull)):
+                    comments.post(answer.pull, f"{answer.reply}\n\n{mark}")
+            return effects.Done()
+
+        return await self._shielded(acknowledge, lambda _: effects.Done())
+
+    async def _follow(self, verdict: Verdict) -> None:
+        match verdict:
+            case Ignore() | Tell():
+                pass
+            case Settle():
+                wish = Wish.FIX if verdict.again else Wish.LOOK
+                if verdict.now:
+                    await self._enqueue_pass(verdict.pull, wish, verdict.reason)
+                else:
+                    await self._settle(verdict.pull)
+            case Supersede():
+                await self._again(lambda: self._fence(dump(verdict)), effects.Done)
+                if verdict.settle:
+                    await self._settle(verdict.pull)
+                else:
+                    await self._enqueue_pass(verdict.pull, Wish.LOOK, verdict.reason)
+            case Stop():
+                await self._again(lambda: self._fence(dump(verdict)), effects.Done)
+                await self._enqueue_pass(verdict.pull, Wish.STOP, verdict.reason)
+            case Reset():
+                await self._enqueue_pass(verdict.pull, Wish.RESET, verdict.reason)
+
+    @DBOS.step(name="fence")
+    async def _fence(self, text: str) -> str:
+        """Make what is at work stale: a new head once per head, all else once per event."""
+        verdict: Supersede | Stop = load(text, Supersede | Stop)
+        key = DBOS.workflow_id or ""
+
+        def fence() -> effects.Done:
+            if isinstance(verdict, Supersede) and verdict.settle:
+                self._ports.runs.advance(verdict.pull, verdict.head, verdict.reason)
+            else:
+                self._ports.runs.bump(verdict.pull, verdict.reason, key=key)
+            return effects.Done()
+
+        return await self._shielded(fence, lambda _: effects.Done())
+
+    # --- from events to passes ---
+
+    async def _settle(self, pull: PullRef) -> None:
+        """Let one launch follow once the pull request's checks had time to settle."""
+        with (
+            SetWorkflowID(f"launch:{_short(DBOS.workflow_id, str(pull))}"),
+            SetEnqueueOptions(
+                deduplication_id=str(pull),
+                duplication_policy="return-existing",
+                delay_seconds=self._policy().settle_s,
+            ),
+        ):
+            await DBOS.enqueue_workflow_async(EVENTS, self.launch, pull.repo, pull.number)
+
+    @DBOS.workflow(name="launch", max_recovery_attempts=10)
+    async def launch(self, repo: str, number: int) -> None:
+        """Hop into the pull request's queue: a deduplicated enqueue cannot carry its key."""
+        with self._alive():
+            await self._enqueue_pass(PullRef(repo, number), Wish.LOOK, "its checks have settled")
+
+    async def _enqueue_pass(
+        self, pull: PullRef, wish: Wish, why: str, *, delay_s: float = 0.0
+    ) -> None:
+        with (
+            SetWorkflowID(f"pass:{_short(DBOS.workflow_id, wish.value, str(pull))}"),
+            SetEnqueueOptions(queue_partition_key=str(pull), delay_seconds=delay_s or None),
+        ):
+            await DBOS.enqueue_workflow_async(
+                PULLS, self.repair, pull.repo, pull.number, wish.value, why
+            )
+
+    # --- one pass ---
+
+    @DBOS.workflow(name="repair", max_recovery_attempts=10)
+    async def repair(self, repo: str, number: int, wish: str, why: str) -> str:
+        """Play one pass of the machine to its end."""
+        pull = PullRef(repo, number)
+        with self._alive():
+            opening: Opening = await self._again(lambda: self._open(repo, number), Opening)
+            state, effect = machine.begin(
+                opening.policy,
+                pull,
+                run_id=RunId(_short(DBOS.workflow_id)),
+                generation=opening.generation,
+                newest=opening.newest,
+                wish=Wish(wish),
+                why=why,
+            )
+            while effect is not None:
+                outcome = await self._carry_out(effect, opening.generation)
+                if isinstance(effect, effects.EndPass) and effect.wake_after_s is not None:
+                    await self._enqueue_pass(
+                        pull, Wish.LOOK, "it has waited", delay_s=effect.wake_after_s
+                    )
+                state, effect = machine.advance(state, outcome)
+            return state.run.state.value if state.run is not None else "nothing to do"
+
+    async def _carry_out(self, effect: Effect, generation: int) -> Outcome:
+        text = dump(effect)
+        outcome: Outcome = await self._again(lambda: self._perform(text, generation), Outcome)
+        return outcome
+
+    @DBOS.step(name="open")
+    async def _open(self, repo: str, number: int) -> str:
+        pull = PullRef(repo, number)
+
+        def open_pass() -> Opening:
+            runs = self._ports.runs
+            return Opening(self._policy(), runs.fence(pull).generation, runs.newest(pull))
+
+        return await self._attempted(open_pass)
+
+    @DBOS.step(name="perform")
+    async def _perform(self, text: str, generation: int) -> str:
+        effect: Effect = load(text, Effect)
+        return await self._shielded(
+            lambda: self._interpreter.perform(effect, generation), effects.Refused
+        )
+
+    # --- the border between the durable functions and the world ---
+
+    async def _again(self, step: Callable[[], Awaitable[str]], kind: Any) -> Any:
+        """Run a step until it did not ask for later; between tries the workflow sleeps durably."""
+        while True:
+            answer = load(await step(), kind | Later)
+            if not isinstance(answer, Later):
+                return answer
+            log.warning("waiting", reason=answer.reason, seconds=answer.after_s)
+            await DBOS.sleep_async(min(max(answer.after_s, 0.5), LONGEST_SLEEP_S))
+
+    async def _attempted(self, work: Callable[[], object]) -> str:
+        """Run blocking work off the loop; an outage becomes an answer to wait on."""
+        try:
+            return dump(await asyncio.to_thread(work))
+        except TryLater as error:
+            return dump(Later(str(error), error.after_s))
+
+    async def _shielded(self, work: Callable[[], object], failed: Callable[[str], object]) -> str:
+        """Run work; what it cannot do becomes an answer too: a fixer that dies must say so."""
+        try:
+            return await self._attempted(work)
+        except BotError as error:
+            log.warning("refused", reason=str(error))
+            return dump(failed(str(error)))
+        except (
+            Exception
+        ) as error:  # the shell's boundary: report, and let the machine close the run
+            log.exception("internal_error")
+            return dump(failed(f"an internal error ({type(error).__name__}); the log has the rest"))
+
+    @contextmanager
+    def _alive(self) -> Iterator[None]:
+        """Mark this workflow's body as running here, for the search for orphans."""
+        workflow = DBOS.workflow_id or ""
+        self.live.add(workflow)
+        try:
+            yield
+        finally:
+            self.live.discard(workflow)
+
+
+def _short(*parts: str | None) -> str:
+    """Return a short id from longer ones; the same parts, the same id."""
+    return sha256("\n".join(part or "" for part in parts).encode()).hexdigest()[:16]
