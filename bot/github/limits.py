@@ -38,9 +38,7 @@ def fit_comment(body: str) -> str:
     markers = tuple(dict.fromkeys(_MARKER.findall(body)))
     tail = _NOTE + "".join(f"\n{marker}" for marker in markers)
     fence = "\n```"  # an open code block would show the note and the markers as code
-    kept = body[: COMMENT_CHARS - len(tail) - len(fence)]
-    for marker in markers:
-        kept = kept.replace(marker, "")
+    kept = _MARKER.sub("", body)[: COMMENT_CHARS - len(tail) - len(fence)]
     if kept.count("```") % 2:
         kept += fence
     return kept + tail

@@ -31,9 +31,9 @@ class Logs:
         self, client: Client, url: str, http: httpx.Client, hosts: Sequence[str] = ()
     ) -> None:
         self._client = client
-        self._base = urlsplit(url)
+        self._url = url
         self._http = http
-        self._hosts = (*_default_hosts(self._base), *hosts)
+        self._hosts = hosts
 
     def of_job(self, repo: str, job: int) -> bytes:
         """Return a job's log, at most 32 MB of it: the head, a note, the tail."""
@@ -52,19 +52,10 @@ class Logs:
         location = reply.headers.get("location", "")
         if not location:
             raise Broken(f"GitHub answered {reply.what} with {reply.status} and no link")
-        if not self._allows(urlsplit(location)):
+        if not is_log_link(location, self._url, self._hosts):
             host = urlsplit(location).hostname
             raise Broken(f"the log of job {job} was refused: {host} is not a log host of GitHub")
         return location
-
-    def _allows(self, link: SplitResult) -> bool:
-        if _is_loopback(self._base):  # there, another port is another program
-            return (link.scheme, link.netloc) == (self._base.scheme, self._base.netloc)
-        host = link.hostname or ""
-        if link.scheme != self._base.scheme or link.username:
-            return False
-        allowed = (self._base.hostname or "", *self._hosts)
-        return any(host == name or host.endswith(f".{name}") for name in allowed)
 
     def _download(self, link: str) -> bytes | None:
         """Return the log behind a link, None when the link has expired."""
@@ -80,6 +71,18 @@ class Logs:
                 return capped(answer.iter_bytes(CHUNK_BYTES))
         except httpx.TransportError as error:
             raise Flaky(f"the log was cut: {type(error).__name__}", FLAKY_WAIT_S) from error
+
+
+def is_log_link(link: str, url: str, hosts: Sequence[str] = ()) -> bool:
+    """Tell whether *link* leads to a place where the GitHub at *url* keeps logs, or to *hosts*."""
+    to, base = urlsplit(link), urlsplit(url)
+    if _is_loopback(base):  # there, another port is another program
+        return (to.scheme, to.netloc) == (base.scheme, base.netloc)
+    host = to.hostname or ""
+    if to.scheme != base.scheme or to.username is not None:
+        return False
+    known = (base.hostname or "", *_default_hosts(base), *hosts)
+    return any(host == name or host.endswith(f".{name}") for name in known)
 
 
 def capped(
