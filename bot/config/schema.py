@@ -83,6 +83,7 @@ class Policy(Value, frozen=True):
     autofix: bool = True
     fixers: bool = True
     settle_s: float = 10.0
+    sweep_s: float = 900.0
     fallback_after: int = 3
     primary: tuple[BackendName, ...] = ()
     fallback: tuple[BackendName, ...] = ()

@@ -1,0 +1,141 @@
+"""The whole configuration, from a file that was read and an environment.
+
+Layers, weakest first: our defaults, the table of the environment (`REGREEN_ENV`), the file, single
+variables.
+"""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from bot.config import backends, shapes
+from bot.config.document import Document
+from bot.config.layers import Settings, flat, layer
+from bot.config.schema import BackendConfig, BackendName, Configuration, Policy, SandboxConfig
+from bot.domain.errors import ConfigError
+
+ENVIRONMENTS: Mapping[str, Mapping[str, Any]] = {
+    "development": {
+        "regreen.autofix": True,
+        "retry.total_attempts": 10,
+        "retry.per_step_attempts": 5,
+    },
+    "staging": {
+        "regreen.autofix": True,
+        "retry.total_attempts": 6,
+        "retry.per_step_attempts": 3,
+    },
+    "production": {
+        "regreen.autofix": False,
+        "retry.total_attempts": 6,
+        "retry.per_step_attempts": 3,
+    },
+}
+# The variables of the systems that the formats come from, and the settings that they set.
+VARIABLES: Mapping[str, str] = {
+    "FEATURE_META_V3_AUTOFIX": "regreen.autofix",
+    "META_V3_MAX_TOTAL_ATTEMPTS": "retry.total_attempts",
+    "META_V3_MAX_PER_STEP_ATTEMPTS": "retry.per_step_attempts",
+    "META_V3_BACKOFF_CAP_SECONDS": "retry.cap_s",
+    "AUTOCODER_FEATURE_RETRY_INITIAL_DELAY_S": "retry.rejected_base_s",
+    "AUTOCODER_FEATURE_RETRY_MAX_DELAY_S": "retry.rejected_cap_s",
+    "AUTOCODER_FEATURE_RETRY_JITTER": "retry.jitter",
+    "AUTOCODER_FEATURE_MAX_SAME_ERROR_STREAK": "retry.same_error",
+    "AUTOCODER_FEATURE_MAX_SAME_DIFF_STREAK": "retry.same_diff",
+}
+ENVIRONMENT_VARIABLE = "REGREEN_ENV"
+_SWITCHES = {"1": True, "true": True, "yes": True, "on": True}
+_SWITCHES |= {"0": False, "false": False, "no": False, "off": False}
+
+
+def environment(environ: Mapping[str, str]) -> str:
+    """Return which environment this is, or raise `ConfigError`."""
+    name = environ.get(ENVIRONMENT_VARIABLE, "").strip().lower() or "development"
+    if name not in ENVIRONMENTS:
+        known = ", ".join(ENVIRONMENTS)
+        raise ConfigError(f'{ENVIRONMENT_VARIABLE} must be one of {known}, not "{name}"')
+    return name
+
+
+def build(file: Document, environ: Mapping[str, str]) -> tuple[Configuration, Settings]:
+    """Return the configuration and who said what, or raise `ConfigError` for the first fault."""
+    warnings: list[str] = []
+    own = _own(file, environ, warnings)
+    found = backends.read(file, environ)
+    if not found.primary:
+        warnings.append("no primary backend is configured: only the deterministic fixers can mend")
+    settings = own | found.settings
+    configuration = Configuration(
+        policy=_policy(own, found),
+        backends=found.by_name,
+        fallback=found.fallback,
+        sandbox=msgspec.convert(own.under("sandbox"), SandboxConfig),
+        warnings=(*found.warnings, *warnings),
+        origin={key: settings.origin(key) for key in settings},
+    )
+    return configuration, settings
+
+
+def _own(file: Document, environ: Mapping[str, str], warnings: list[str]) -> Settings:
+    """Return our own sections, layer over layer."""
+    settings = layer(_defaults(), "default")
+    name = environment(environ)
+    settings |= layer(ENVIRONMENTS[name], f"{ENVIRONMENT_VARIABLE}={name}")
+    for section, shape in shapes.OWN_SECTIONS.items():
+        values = shapes.table(file, (section,))
+        shapes.fit(file, (section,), values, shape)
+        known = shapes.keys_of(shape)
+        warnings += shapes.unknown(file, (section,), values, known)
+        said = flat(section, {key: one for key, one in values.items() if key in known})
+        settings |= layer(said, {key: file.where(tuple(key.split("."))) for key in said})
+    for variable, key in VARIABLES.items():
+        if text := environ.get(variable, "").strip():
+            settings |= layer({key: _parsed(variable, text, settings.value(key))}, variable)
+    return settings
+
+
+def _defaults() -> dict[str, Any]:
+    policy: dict[str, Any] = msgspec.to_builtins(Policy())
+    own = {key: policy[key] for key in shapes.keys_of(shapes.RegreenKeys)}
+    return {
+        **flat("regreen", own),
+        "attempts.trusted_markers": policy["trusted_markers"],
+        **flat("retry", policy["retry"]),
+        **flat("guard", policy["guard"]),
+        **flat("sandbox", dataclasses.asdict(SandboxConfig())),
+    }
+
+
+def _parsed(variable: str, text: str, like: Any) -> Any:
+    """Return a variable's text as the kind of value that the setting has."""
+    if isinstance(like, bool):
+        if text.lower() not in _SWITCHES:
+            raise ConfigError(f'{variable} must be true or false, not "{text}"')
+        return _SWITCHES[text.lower()]
+    whole = isinstance(like, int)
+    try:
+        number = int(text) if whole else float(text)
+    except ValueError:
+        kind = "a whole number" if whole else "a number"
+        raise ConfigError(f'{variable} must be {kind}, not "{text}"') from None
+    if not number >= whole or number == float("inf"):  # counts begin at 1, seconds at 0
+        raise ConfigError(f"{variable} must be at least {int(whole)}, not {text}")
+    return number
+
+
+def _policy(own: Settings, found: backends.Backends) -> Policy:
+    values = {
+        **own.under("regreen"),
+        "trusted_markers": own.value("attempts.trusted_markers"),
+        "retry": own.under("retry"),
+        "guard": own.under("guard"),
+    }
+    policy = msgspec.convert(values, Policy)
+    primary, fallback = _names(found.primary), _names(found.fallback)
+    return msgspec.structs.replace(policy, primary=primary, fallback=fallback)
+
+
+def _names(chain: Sequence[BackendConfig]) -> tuple[BackendName, ...]:
+    return tuple(BackendName(one.name, one.model) for one in chain)

@@ -1,0 +1,246 @@
+"""What each section of `llm_config.toml` may hold, and what is said when it does not fit.
+
+The shapes are read from the file as it is, so their fields are the file's keys. A key that has no
+field is warned about with the nearest one that has; a value of the wrong type is an error that
+names file, line and key.
+"""
+
+import difflib
+import re
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any, Literal, TypeVar
+
+import msgspec
+from msgspec import Meta
+
+from bot.config.document import Document, KeyPath
+from bot.domain.errors import ConfigError
+from bot.domain.values import FailureType, Value
+
+Seconds = Annotated[float, Meta(ge=0)]
+Positive = Annotated[float, Meta(gt=0)]
+Count = Annotated[int, Meta(ge=0)]
+AtLeastOne = Annotated[int, Meta(ge=1)]
+
+SECRET_KEYS = frozenset(
+    {"api_key", "openai_api_key", "openrouter_api_key", "claude_code_oauth_token"}
+)
+# Accepted because auto-coder's files hold them; nothing reads them yet.
+UNUSED_KEYS = frozenset(
+    {
+        "claude_code_oauth_token",
+        "extra_args",
+        "openrouter_api_key",
+        "openrouter_base_url",
+        "options_for_noedit",
+        "options_for_resume",
+        "url",
+    }
+)
+UNUSED_SECTIONS = frozenset(
+    {
+        "agent_chain",
+        "agent_chains",
+        "agent_drains",
+        "backend_for_noedit",
+        "fallback_system",
+        "frameworks",
+        "message_backend",
+        "task_routing",
+    }
+)
+
+
+class BackendKeys(Value, frozen=True):
+    """`[backends.X]`, or `[X]` at the top level."""
+
+    enabled: bool = True
+    model: str | None = None
+    backend_type: str | None = None
+    api_key: str | None = None
+    base_url: str | None = None
+    openai_api_key: str | None = None
+    openai_base_url: str | None = None
+    temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
+    timeout: Positive | None = None
+    max_retries: Count | None = None
+    options: tuple[str, ...] | None = None
+    providers: tuple[str, ...] = ()
+    model_provider: str | None = None
+    settings: str | None = None
+    usage_markers: tuple[Any, ...] = ()
+    usage_limit_retry_count: Count = 0
+    usage_limit_retry_wait_seconds: Seconds = 0
+    always_switch_after_execution: bool = False
+    command: str | None = None
+    price_in: Seconds | None = None
+    price_out: Seconds | None = None
+    claude_code_oauth_token: str | None = None
+    extra_args: dict[str, Any] | None = None
+    openrouter_api_key: str | None = None
+    openrouter_base_url: str | None = None
+    options_for_noedit: tuple[str, ...] = ()
+    options_for_resume: tuple[str, ...] = ()
+    url: str | None = None
+
+
+class FallbackKeys(BackendKeys, frozen=True):
+    """`[backend_for_failed_pr]`: a backend by itself, or the `order` of existing ones."""
+
+    name: str | None = None
+    order: tuple[str, ...] = ()
+
+
+class OrderKeys(Value, frozen=True):
+    """`[backend]`."""
+
+    default: str | None = None
+    order: tuple[str, ...] = ()
+
+
+class RegreenKeys(Value, frozen=True):
+    """`[regreen]`."""
+
+    autofix: bool | None = None
+    fixers: bool | None = None
+    settle_s: Seconds | None = None
+    fallback_after: AtLeastOne | None = None
+
+
+class AttemptsKeys(Value, frozen=True):
+    """`[attempts]`."""
+
+    trusted_markers: tuple[str, ...] | None = None
+
+
+class RetryKeys(Value, frozen=True):
+    """`[retry]`."""
+
+    retries: dict[FailureType, Count] | None = None
+    multipliers: dict[FailureType, Positive] | None = None
+    base_s: Seconds | None = None
+    cap_s: Seconds | None = None
+    total_attempts: AtLeastOne | None = None
+    per_step_attempts: AtLeastOne | None = None
+    rejected_base_s: Seconds | None = None
+    rejected_cap_s: Seconds | None = None
+    jitter: bool | None = None
+    same_error: AtLeastOne | None = None
+    same_diff: AtLeastOne | None = None
+
+
+class GuardKeys(Value, frozen=True):
+    """`[guard]`."""
+
+    max_files: AtLeastOne | None = None
+    max_lines: AtLeastOne | None = None
+    protected: tuple[str, ...] | None = None
+
+
+class SandboxKeys(Value, frozen=True):
+    """`[sandbox]`."""
+
+    driver: Literal["bubblewrap", "none"] | None = None
+    paths: tuple[str, ...] | None = None
+    memory_mb: AtLeastOne | None = None
+    processes: AtLeastOne | None = None
+    workers: AtLeastOne | None = None
+
+
+OWN_SECTIONS: Mapping[str, type[Value]] = {
+    "regreen": RegreenKeys,
+    "attempts": AttemptsKeys,
+    "retry": RetryKeys,
+    "guard": GuardKeys,
+    "sandbox": SandboxKeys,
+}
+
+Shape = TypeVar("Shape", bound=Value)
+_EXPECTED = re.compile(r"Expected `(?P<want>[^`]+)`(?P<limit>[^,]*?)(?:, got `[^`]+`)?")
+_WORDS = {
+    "array": "a list",
+    "bool": "true or false",
+    "float": "a number",
+    "int": "a whole number",
+    "object": "a table",
+    "str": "text",
+}
+
+
+# What the decoder does not tell: the words that a key may hold.
+_CHOICES = {
+    "sandbox.driver": "bubblewrap or none",
+    "retry.retries": f"for types of failure: {', '.join(FailureType)}",
+    "retry.multipliers": f"for types of failure: {', '.join(FailureType)}",
+}
+
+
+def keys_of(shape: type[Value]) -> tuple[str, ...]:
+    """Return the keys that a section may hold."""
+    return shape.__struct_fields__
+
+
+def fit(document: Document, path: KeyPath, values: Any, shape: type[Shape]) -> Shape:
+    """Return a section in its shape, or raise `ConfigError` naming file, line and key."""
+    try:
+        return msgspec.convert(values, shape)
+    except msgspec.ValidationError as error:
+        message, _, at = str(error).partition(" - at ")
+        raise ConfigError(_complaint(document, path, values, message, at)) from error
+
+
+def table(document: Document, path: KeyPath) -> dict[str, Any]:
+    """Return the table at *path*, empty when there is none, or raise `ConfigError`."""
+    values: Any = document.values
+    for key in path:
+        values = values.get(key, {})
+    if not isinstance(values, dict):
+        where = document.where(path)
+        raise ConfigError(f"{where}: {'.'.join(path)} must be a table, not {shown(values)}")
+    return values
+
+
+def unknown(
+    document: Document, path: KeyPath, names: Iterable[str], known: Iterable[str]
+) -> list[str]:
+    """Return a warning for each name that is not known, with the nearest that is."""
+    options = sorted(known)
+    return [
+        f"{document.where((*path, name))}: {'.'.join((*path, name))} is not known and has no effect"
+        + suggestion(name, options)
+        for name in names
+        if name not in options
+    ]
+
+
+def suggestion(name: str, known: Iterable[str]) -> str:
+    """Return `; did you mean "…"?` when something near is known."""
+    near = difflib.get_close_matches(name, list(known), n=1)
+    return f'; did you mean "{near[0]}"?' if near else ""
+
+
+def shown(value: Any) -> str:
+    """Return a value as it would stand in the file."""
+    return msgspec.json.encode(value).decode()
+
+
+def _complaint(document: Document, path: KeyPath, values: Any, message: str, at: str) -> str:
+    """Say in the file's words what the decoder says in its own."""
+    steps = re.findall(r"\.(\w+)|\[(\d+)\]", at)
+    value, key = values, ".".join(path)
+    for name, index in steps:
+        value = value[name] if name else value[int(index)]
+        key += f".{name}" if name else f"[{index}]"
+    named = tuple(name for name, _ in steps if name)
+    where = document.where((*path, *named))
+    found = _EXPECTED.fullmatch(message)
+    if found is None:
+        wrong = message.removeprefix("Invalid enum value ")
+        return f"{where}: {key} must be {_CHOICES.get(key, 'valid')}, not {wrong}"
+    want = found["want"].removesuffix(" | null")
+    must = _WORDS.get(want, want) + found["limit"]
+    if "[...]" in at:
+        return f"{where}: every value of {key} must be {must}"
+    if named and named[-1] in SECRET_KEYS:
+        return f"{where}: {key} must be {must}"
+    return f"{where}: {key} must be {must}, not {shown(value)}"
