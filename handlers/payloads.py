@@ -91,6 +91,7 @@ class CheckRun(Value, frozen=True):
     name: str
     head_sha: Hex
     conclusion: str | None = None
+    external_id: str | None = None
     app: Identified | None = None
     pull_requests: tuple[Attached | None, ...] = ()
 
@@ -414,6 +415,8 @@ def _pressed(
     if _unwelcome(payload.sender, known):
         return Unused(f"{payload.sender.login} is a bot")
     pull = _attached(payload.repository, check)
+    if pull is None and isinstance(check, CheckRun) and _ours(check.app, known):
+        pull = _named(payload.repository, check.external_id or "")
     if pull is None:
         return Unused("no single pull request is attached: a command in a comment does the same")
     who = payload.sender
@@ -432,6 +435,14 @@ def _attached(repository: Repository, check: CheckRun | CheckSuite | WorkflowRun
         if attached is not None and attached.base.repo.id == repository.id
     }
     return PullRef(repository.full_name, numbers.pop()) if len(numbers) == 1 else None
+
+
+def _named(repository: Repository, external_id: str) -> PullRef | None:
+    """Return the pull request that our own check run names as `owner/name#12`, as for forks."""
+    repo, _, number = external_id.rpartition("#")
+    if repo != repository.full_name or not re.fullmatch(r"[1-9][0-9]{0,17}", number):
+        return None
+    return PullRef(repo, int(number))
 
 
 def _names(repositories: tuple[Named, ...]) -> tuple[str, ...]:

@@ -50,7 +50,7 @@ _SWITCHES = {"1": True, "true": True, "yes": True, "on": True}
 _SWITCHES |= {"0": False, "false": False, "no": False, "off": False}
 
 
-def environment(environ: Mapping[str, str]) -> str:
+def environment_name(environ: Mapping[str, str]) -> str:
     """Return which environment this is, or raise `ConfigError`."""
     name = environ.get(ENVIRONMENT_VARIABLE, "").strip().lower() or "development"
     if name not in ENVIRONMENTS:
@@ -81,7 +81,7 @@ def build(file: Document, environ: Mapping[str, str]) -> tuple[Configuration, Se
 def _own(file: Document, environ: Mapping[str, str], warnings: list[str]) -> Settings:
     """Return our own sections, layer over layer."""
     settings = layer(_defaults(), "default")
-    name = environment(environ)
+    name = environment_name(environ)
     settings |= layer(ENVIRONMENTS[name], f"{ENVIRONMENT_VARIABLE}={name}")
     for section, shape in shapes.OWN_SECTIONS.items():
         values = shapes.table(file, (section,))

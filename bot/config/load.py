@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from dotenv import dotenv_values
 
-from bot.config.build import build, environment
+from bot.config.build import build, environment_name
 from bot.config.document import Document, parse
 from bot.config.layers import Settings
 from bot.config.schema import Configuration, Server
@@ -41,7 +41,7 @@ WEAK_SECRETS = frozenset(
 HOW_TO_MAKE_ONE = 'make one with: python3 -c "import secrets; print(secrets.token_hex(32))"'
 
 
-def process_environment() -> Mapping[str, str]:
+def environment() -> Mapping[str, str]:
     """Return the environment of this process over what a `.env` file in its folder says."""
     file = {key: value for key, value in dotenv_values(".env", interpolate=False).items() if value}
     return {**file, **os.environ}
@@ -49,7 +49,7 @@ def process_environment() -> Mapping[str, str]:
 
 def server(environ: Mapping[str, str] | None = None) -> Server:
     """Return the server's settings, or raise `ConfigError` naming the variable."""
-    env = process_environment() if environ is None else environ
+    env = environment() if environ is None else environ
     data_dir = Path(_get(env, "REGREEN_DATA_DIR", ".regreen")).expanduser().absolute()
     config_path = _get(env, "REGREEN_CONFIG")
     return Server(
@@ -62,7 +62,7 @@ def server(environ: Mapping[str, str] | None = None) -> Server:
         config_path=Path(config_path).expanduser() if config_path else None,
         host=_get(env, "REGREEN_HOST", "127.0.0.1"),
         port=_number(env, "REGREEN_PORT", least=0, most=65535, default="8080"),
-        environment=environment(env),
+        environment=environment_name(env),
         sentry_dsn=_get(env, "SENTRY_DSN"),
     )
 
@@ -78,7 +78,7 @@ def explained(
     path: Path | None = None, environ: Mapping[str, str] | None = None
 ) -> tuple[Configuration, Settings]:
     """Return the configuration, and for each key who said what."""
-    env = process_environment() if environ is None else environ
+    env = environment() if environ is None else environ
     source = locate(path, env)
     if source is None:
         found, settings = build(Document(FILE), env)

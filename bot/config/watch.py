@@ -27,12 +27,12 @@ class Watched:
         path: Path | None = None,
         environ: Mapping[str, str] | None = None,
         *,
-        on_error: Callable[[ConfigError], None],
+        report: Callable[[str], None],
         seconds: Callable[[], float] = time.monotonic,
     ) -> None:
         self._path = path
-        self._environ = load.process_environment() if environ is None else environ
-        self._on_error = on_error
+        self._environ = load.environment() if environ is None else environ
+        self._report = report
         self._seconds = seconds
         self._lock = threading.Lock()
         self._looked_at = seconds()
@@ -55,7 +55,7 @@ class Watched:
         try:
             self._current = load.configuration(self._path, self._environ)
         except ConfigError as error:
-            self._on_error(error)
+            self._report(f"{error}; the settings read before stay in force")
 
     def _look(self) -> Look:
         """Return what tells one state of the file from another; None when there is none."""
