@@ -27,9 +27,7 @@ app.command("simulator", help="Serve local git repositories as a GitHub on loopb
 app.command("doctor", help="Check every prerequisite and say how to mend what is missing.")(
     doctor.command
 )
-app.command("classify", help="Say what failed in a CI log, and how sure that is.")(
-    classify.command
-)
+app.command("classify", help="Say what failed in a CI log, and how sure that is.")(classify.command)
 app.command("migrate", help="Bring the database's tables up to date.")(migrate.command)
 app.command("replay", help="Hand a stored delivery in again.")(replay.command)
 app.add_typer(config.app, name="config", help="Check and show the settings.")

@@ -25,15 +25,17 @@ from rich.table import Table
 
 from bot.config.load import environment
 from bot.domain.errors import Broken
-from bot.simulator import scenes
+from bot.simulator import stories
 from bot.simulator.model import ScriptedModel
-from bot.simulator.scenes import FALLBACK, PRIMARY, REPO, SCENES, Scene
 from bot.simulator.serve import SimOptions, Simulator
+from bot.simulator.stories import FALLBACK, PRIMARY, REPO, SCENES, Scene
 from bot.workspace import sandbox
 
 DEADLINE_S = 180.0
 LOOK_S = 0.2
-ANNOUNCED = re.compile(r"(?:Switched to fallback backend for PR #\d+ \(attempt \d+\)|Using fallback backend: \S+)")
+ANNOUNCED = re.compile(
+    r"(?:Switched to fallback backend for PR #\d+ \(attempt \d+\)|Using fallback backend: \S+)"
+)
 
 CONFIG = """\
 [backend]
@@ -103,7 +105,7 @@ class Demo:
         """Play all scenes; return whether each ended as told."""
         self._introduce()
         base = self._folder / "shop"
-        _write(base, scenes.BASE)
+        _write(base, stories.BASE)
         options = SimOptions(repos={REPO: base}, data=self._folder / "github")
         with ScriptedModel() as model, Simulator(options) as github:
             port = _free_port()
@@ -157,7 +159,7 @@ class Demo:
             "REGREEN_ENV": "development",
         }
         with self._log.open("wb") as log:
-            process = subprocess.Popen(  # noqa: S603 -- our own interpreter and module
+            process = subprocess.Popen(
                 [sys.executable, "-m", "bot", "serve", "--log-format", "json"],
                 env=env,
                 stdin=subprocess.DEVNULL,
@@ -211,7 +213,9 @@ class Demo:
         while any(one.ended_at is None for one in watched):
             if server.poll() is not None or time.monotonic() > deadline:
                 why = "the server ended" if server.poll() is not None else "time is up"
-                self._console.print(f"[red]{why}.[/] Its log ends:\n{self._log.read_text()[-3000:]}")
+                self._console.print(
+                    f"[red]{why}.[/] Its log ends:\n{self._log.read_text()[-3000:]}"
+                )
                 return
             self._tell_log()
             for one in watched:
@@ -230,7 +234,9 @@ class Demo:
         red = sorted(check["name"] for check in others if check["conclusion"] == "failure")
         done = others and all(check["status"] == "completed" for check in others)
         if done:
-            state = f"CI on {head[:7]} is " + (f"[red]red[/]: {', '.join(red)}" if red else "[green]green[/]")
+            state = f"CI on {head[:7]} is " + (
+                f"[red]red[/]: {', '.join(red)}" if red else "[green]green[/]"
+            )
             if state not in one.told:
                 one.told.add(state)
                 self._say(one.number, state)

@@ -1,0 +1,206 @@
+"""`regreen doctor`: every prerequisite, whether it is met, and how to mend it."""
+
+import json
+import shutil
+import socket
+import sys
+from collections.abc import Callable, Iterator
+from enum import StrEnum
+from typing import Annotated
+
+import msgspec
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from bot.config import load
+from bot.config.schema import Configuration, Server
+from bot.domain.errors import BotError
+from bot.domain.values import Value
+from bot.github.connect import connect
+from bot.runtime.clock import SystemClock
+from bot.store import database as store
+from bot.store.migrate import pending
+from bot.workspace import git, sandbox
+
+FREE_MB = 1024
+TOOLS = ("ruff", "prettier", "eslint", "gofmt", "cargo")
+
+
+class Health(StrEnum):
+    """How a prerequisite is."""
+
+    OK = "ok"
+    NOTE = "note"  # works, with less
+    FAILED = "failed"
+
+
+class Finding(Value, frozen=True):
+    """One prerequisite; `mend` says what to do when it is not met."""
+
+    name: str
+    health: Health
+    detail: str
+    mend: str = ""
+
+
+def command(
+    *, as_json: Annotated[bool, typer.Option("--json", help="For scripts.")] = False
+) -> None:
+    """Check all; exit with 1 when something that the server needs is missing."""
+    findings = list(examine())
+    if as_json:
+        json.dump(msgspec.to_builtins(findings), sys.stdout, indent=2)
+    else:
+        _print(findings)
+    raise typer.Exit(int(any(finding.health is Health.FAILED for finding in findings)))
+
+
+def examine() -> Iterator[Finding]:
+    """Look at everything, one after the other; what depends on a broken part is left out."""
+    yield Finding("Python", Health.OK, sys.version.split()[0])
+    yield _checked("git", git.version, mend="install git 2.30 or newer")
+    yield _sandbox()
+    yield _tools()
+    try:
+        server = load.server()
+    except BotError as error:
+        yield Finding("environment", Health.FAILED, str(error), "see docs/configuration.md")
+        yield from _configured(None)
+        return
+    yield Finding("environment", Health.OK, f"App {server.app_id}, {server.environment}")
+    yield from _configured(server)
+    yield _disk(server)
+    yield from _database(server)
+    yield _port(server)
+    yield from _github(server)
+
+
+def _checked(name: str, look: Callable[[], str], *, mend: str) -> Finding:
+    try:
+        return Finding(name, Health.OK, look())
+    except (BotError, OSError) as error:
+        return Finding(name, Health.FAILED, str(error), mend)
+
+
+def _sandbox() -> Finding:
+    reason = sandbox.available()
+    if not reason:
+        return Finding("sandbox", Health.OK, "bubblewrap, no network")
+    return Finding(
+        "sandbox",
+        Health.FAILED,
+        reason,
+        'install it (apt install bubblewrap), or say driver = "none" under [sandbox] in '
+        "llm_config.toml if this machine may run the pull requests' code unprotected",
+    )
+
+
+def _tools() -> Finding:
+    here = [tool for tool in TOOLS if shutil.which(tool)]
+    missing = [tool for tool in TOOLS if tool not in here]
+    if not missing:
+        return Finding("fixers", Health.OK, ", ".join(here))
+    return Finding(
+        "fixers",
+        Health.NOTE,
+        f"found {', '.join(here) or 'none'}; not found: {', '.join(missing)}",
+        "install those that your repositories use; ruff comes with Regreen",
+    )
+
+
+def _configured(server: Server | None) -> Iterator[Finding]:
+    path = server.config_path if server is not None else None
+    try:
+        configuration = load.configuration(path)
+    except BotError as error:
+        yield Finding("llm_config.toml", Health.FAILED, str(error), "regreen config check")
+        return
+    source = str(configuration.source or "no file: defaults")
+    yield Finding("llm_config.toml", Health.OK, source)
+    for warning in configuration.warnings:
+        yield Finding("llm_config.toml", Health.NOTE, warning)
+    yield _backends(configuration)
+
+
+def _backends(configuration: Configuration) -> Finding:
+    primary = ", ".join(f"{one.name} ({one.model})" for one in configuration.policy.primary)
+    fallback = ", ".join(one.model for one in configuration.policy.fallback)
+    if not primary:
+        return Finding(
+            "backends",
+            Health.NOTE,
+            "none: only the fixers mend",
+            "add [backend] and [backends.*] as in llm_config.example.toml",
+        )
+    return Finding("backends", Health.OK, f"{primary}; fallback: {fallback or 'none'}")
+
+
+def _disk(server: Server) -> Finding:
+    try:
+        server.data_dir.mkdir(parents=True, exist_ok=True)
+        free_mb = shutil.disk_usage(server.data_dir).free // 2**20
+        probe = server.data_dir / ".doctor"
+        probe.write_text("")
+        probe.unlink()
+    except OSError as error:
+        mend = "set REGREEN_DATA_DIR to a folder that this user may write"
+        return Finding("data folder", Health.FAILED, str(error), mend)
+    health = Health.OK if free_mb >= FREE_MB else Health.NOTE
+    return Finding("data folder", health, f"{server.data_dir}, {free_mb} MB free")
+
+
+def _database(server: Server) -> Iterator[Finding]:
+    try:
+        database = store.connect(server.database_url, server.data_dir)
+        reason = database.reach() or pending(database)
+        name = database.name
+        database.close()
+    except BotError as error:
+        yield Finding("database", Health.FAILED, str(error), "check REGREEN_DATABASE_URL")
+        return
+    if reason:
+        yield Finding("database", Health.NOTE, f"{name}: {reason}", "regreen migrate")
+        return
+    yield Finding("database", Health.OK, name)
+
+
+def _port(server: Server) -> Finding:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((server.host, server.port))
+        except OSError as error:
+            mend = "another server runs there, or set REGREEN_HOST and REGREEN_PORT"
+            return Finding("port", Health.NOTE, f"{server.host}:{server.port}: {error}", mend)
+    return Finding("port", Health.OK, f"{server.host}:{server.port} is free")
+
+
+def _github(server: Server) -> Iterator[Finding]:
+    github = connect(server, SystemClock())
+    try:
+        who = github.whoami()
+        yield Finding("GitHub App", Health.OK, f"{who.name} at {server.github_url}")
+        for name, level in who.missing_permissions.items():
+            detail = f"the permission {name}: {level} is missing"
+            yield Finding("GitHub App", Health.FAILED, detail, f"{who.url} → Permissions")
+        for event in who.missing_events:
+            detail = f"the App is not subscribed to {event}"
+            yield Finding("GitHub App", Health.FAILED, detail, f"{who.url} → Subscribe to events")
+        repos = github.repos.installed()
+        health = Health.OK if repos else Health.NOTE
+        mend = "" if repos else f"install the App on a repository: {who.url}/installations/new"
+        yield Finding("installations", health, f"{len(repos)} repositories", mend)
+    except BotError as error:
+        mend = "check REGREEN_APP_ID, REGREEN_PRIVATE_KEY, REGREEN_GITHUB_URL and the network"
+        yield Finding("GitHub App", Health.FAILED, str(error), mend)
+    finally:
+        github.close()
+
+
+def _print(findings: list[Finding]) -> None:
+    signs = {Health.OK: "[green]✓[/]", Health.NOTE: "[yellow]![/]", Health.FAILED: "[red]✗[/]"}
+    table = Table("", "prerequisite", "found", "mend")
+    for finding in findings:
+        table.add_row(signs[finding.health], finding.name, finding.detail, finding.mend)
+    Console(highlight=False).print(table)
