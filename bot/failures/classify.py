@@ -1,0 +1,150 @@
+"""From a log to signals: clean it, find where it failed, ask the table, rank the causes.
+
+The first failing step is the root; within it the strongest row wins, and weights put causes above
+symptoms. A log that ends well is UNKNOWN, whatever words it contains.
+"""
+
+import math
+from collections.abc import Sequence
+from datetime import datetime
+
+from bot.domain.values import Evidence, FailureType, Signal
+from bot.failures.clean import decoded
+from bot.failures.commands import purpose
+from bot.failures.evidence import Match, matches
+from bot.failures.excerpt import of_region
+from bot.failures.fingerprint import of_lines
+from bot.failures.locations import locations
+from bot.failures.patterns import Pattern
+from bot.failures.region import End, Region, regions
+from bot.failures.summary import message, text
+from bot.failures.taxonomy import RETRYABLE, SEVERITY
+
+THRESHOLD = 0.4
+MAX_EVIDENCE = 8
+MAX_WAIT_S = 24 * 3600.0
+RETRY_AFTER = Pattern(r"(?i)\bretry[- ]after[\"']?[:=]? *[\"']?(\d{1,9})\b")
+RESET = Pattern(r"(?i)\bx-ratelimit-reset[\"']?[:=] *[\"']?(\d{9,11})\b")
+
+
+def classify(
+    log: bytes | str,
+    *,
+    step: str = "",
+    failed_steps: Sequence[str] = (),
+    now: datetime | None = None,
+) -> Signal:
+    """Return the root cause that *log* tells of; `now` turns a rate limit's reset into a wait."""
+    return classify_all(log, step=step, failed_steps=failed_steps, now=now)[0]
+
+
+def classify_all(
+    log: bytes | str,
+    *,
+    step: str = "",
+    failed_steps: Sequence[str] = (),
+    now: datetime | None = None,
+) -> tuple[Signal, ...]:
+    """Return every failure that *log* tells of, the root cause first; never empty."""
+    names = tuple(failed_steps) or ((step,) if step else ())
+    found = [
+        signal
+        for region in regions(decoded(log), names)
+        for signal in _signals(region, step or " ".join(failed_steps), now)
+    ]
+    known = [signal for signal in found if signal.type is not FailureType.UNKNOWN]
+    ranked = known or found[:1]
+    first = {signal.type: signal for signal in reversed(ranked)}
+    return tuple(signal for signal in ranked if first[signal.type] is signal)
+
+
+def _signals(region: Region, step: str, now: datetime | None) -> list[Signal]:
+    """Return the signals of one region, the strongest of each kind, strongest first."""
+    rows = matches(region)
+    if region.end is End.PASSED:
+        return [_unknown(region, rows, 0.93)]
+    best: dict[FailureType, Match] = {}
+    for match in rows:
+        if match.score >= THRESHOLD:
+            best.setdefault(match.rule.type, match)
+    meant = (
+        purpose(region.command, step or region.step) if region.end is End.FAILED or step else None
+    )
+    top = max((match.score for match in best.values()), default=0.0)
+    if meant and top < meant[1]:
+        return [_signal(region, meant[0], None, rows, meant[1] - 0.05, now)]
+    if not best:
+        return [_unknown(region, rows, 0.75)]
+    ranked = sorted(best.items(), key=lambda item: -item[1].score)
+    return [
+        _signal(region, kind, match, rows, _confidence(position, ranked), now)
+        for position, (kind, match) in enumerate(ranked)
+    ]
+
+
+def _confidence(position: int, ranked: Sequence[tuple[FailureType, Match]]) -> float:
+    """Return how probable the kind at *position* is: its score, less what rivals it closely."""
+    score = ranked[position][1].score
+    rival = max((match.score for at, (_, match) in enumerate(ranked) if at != position), default=0)
+    closeness = max(0.0, 0.1 - abs(score - rival)) if position == 0 else score / 2
+    return round(min(0.97, max(0.05, score - closeness)), 3)
+
+
+def _signal(
+    region: Region,
+    kind: FailureType,
+    best: Match | None,
+    rows: Sequence[Match],
+    confidence: float,
+    now: datetime | None,
+) -> Signal:
+    lines = region.lines
+    own = [match for match in rows if match.rule.type is kind and match.score >= THRESHOLD]
+    at = sorted({index for match in own[:6] for index in match.at[:MAX_EVIDENCE]})
+    every = sorted({index for match in own for index in match.at})
+    tool = next((match.rule.tool for match in own if match.rule.tool), "")
+    shown = best.at[:MAX_EVIDENCE] if best else ()
+    evidence = sorted({*shown, *at[: MAX_EVIDENCE - len(shown)]})
+    if best is None:  # nothing spoke: the last words are all there is
+        evidence = [index for index in range(max(0, len(lines) - 6), len(lines)) if lines[index]]
+        every = evidence
+    places = locations(lines[index] for index in _around(every, len(lines)))
+    return Signal(
+        type=kind,
+        confidence=confidence,
+        severity=SEVERITY[kind],
+        message=message(kind, best, lines, places),
+        evidence=tuple(Evidence(region.numbers[index], text(lines[index])) for index in evidence),
+        tool=tool,
+        rule=best.rule.name if best else "",
+        locations=places,
+        can_retry=kind in RETRYABLE,
+        retry_after_s=_wait(region, now) if kind in RETRYABLE else None,
+        fingerprint=of_lines((text(lines[index]) for index in every), kind, tool),
+        excerpt=of_region(region, own),
+    )
+
+
+def _unknown(region: Region, rows: Sequence[Match], confidence: float) -> Signal:
+    return _signal(region, FailureType.UNKNOWN, None, rows, confidence, None)
+
+
+def _around(at: Sequence[int], size: int) -> list[int]:
+    """Return the indices of the deciding lines and of those near them, where places are named."""
+    near = {index for line in at[:300] for index in range(max(0, line - 12), min(size, line + 6))}
+    return sorted(near)
+
+
+def _wait(region: Region, now: datetime | None) -> float | None:
+    """Return how many seconds the log asks us to wait, at most a day."""
+    waits: list[float] = []
+    for line in region.lines[-2000:]:
+        if b"etry" not in line and b"RETRY" not in line and b"eset" not in line:
+            continue
+        after = RETRY_AFTER.groups(line)
+        if after:
+            waits.append(float(after[0]))
+        reset = RESET.groups(line)
+        if reset and now is not None:
+            waits.append(math.ceil(float(reset[0]) - now.timestamp()))
+    return min(MAX_WAIT_S, max(0.0, *waits)) if waits else None

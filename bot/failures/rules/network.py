@@ -1,0 +1,175 @@
+# ruff: noqa: E501, RUF001 (patterns and log lines are quoted whole, with the signs that tools print)
+"""Evidence of networks that failed while something was fetched."""
+
+from functools import partial
+
+from bot.domain.values import FailureType
+from bot.failures.taxonomy import rule
+
+row = partial(rule, FailureType.TRANSIENT)
+
+RULES = (
+    row(
+        "git-network",
+        "git",
+        0.96,
+        r"(unable to access|fatal: .*)'?.*(Could not resolve host|Failed to connect|Connection (timed out|refused|reset)|Operation timed out|Couldn't connect|gnutls_handshake|SSL_ERROR_SYSCALL|Empty reply|Recv failure|returned error: 5\d\d)|early EOF|RPC failed; |The remote end hung up unexpectedly|unexpected disconnect while reading|ssh: connect to host .*(timed out|refused|unreachable)|kex_exchange_identification",
+        "fatal: unable to access 'https://x/': Could not resolve host: x",
+        "error: RPC failed; curl 56 Recv failure: Connection reset by peer",
+    ),
+    row(
+        "resolve",
+        "",
+        0.93,
+        r"(?i)could not resolve (host|'|proxy)|Temporary failure (in name resolution|resolving)|Name or service not known|getaddrinfo (EAI_AGAIN|ENOTFOUND)|EAI_AGAIN|nodename nor servname|No address associated with hostname",
+        "curl: (6) Could not resolve host: x",
+    ),
+    row(
+        "npm-network",
+        "npm",
+        0.96,
+        r"npm (ERR!|error) (code |errno |network |.*reason: .*)(ECONN\w+|ETIMEDOUT|ESOCKETTIMEDOUT|ENOTFOUND|EAI_AGAIN|ERR_SOCKET_TIMEOUT|E50\d|UND_ERR\w*|EPROTO|FETCH_ERROR|ENETUNREACH|socket hang up)|npm (ERR!|error) 5\d\d |npm (ERR!|error) network ",
+        "npm error code ECONNREFUSED",
+        "npm ERR! network request to https://x failed, reason: connect ETIMEDOUT",
+    ),
+    row(
+        "yarn-network",
+        "yarn",
+        0.96,
+        r"trouble with your network connection|An unexpected error occurred: \"https?:.*(ETIMEDOUT|ESOCKETTIMEDOUT|ECONN\w+|EAI_AGAIN|ENOTFOUND|socket hang up|50\d)|ERR_PNPM_(META_)?FETCH_(FAIL|5\d\d)|RequestError: (connect|read) E",
+        'error An unexpected error occurred: "https://r.example/x.tgz: ESOCKETTIMEDOUT".',
+    ),
+    row(
+        "node-network",
+        "node",
+        0.72,
+        r"\b(ETIMEDOUT|ECONNRESET|ECONNREFUSED|ENETUNREACH|EHOSTUNREACH|ESOCKETTIMEDOUT|ENOTFOUND|EPIPE)\b|socket hang up",
+        "Error: connect ECONNREFUSED 127.0.0.1:5432",
+        but_not=("EADDRINUSE: address already in use",),
+    ),
+    row(
+        "pip-network",
+        "pip",
+        0.9,
+        r"ReadTimeoutError|NewConnectionError|ConnectTimeoutError|Max retries exceeded with url|ProtocolError\(|IncompleteRead|ConnectionResetError|RemoteDisconnected|ProxyError|MaxRetryError|SSLEOFError",
+        "urllib3.exceptions.ReadTimeoutError: HTTPSConnectionPool(host='pypi.org', port=443): Read timed out.",
+    ),
+    row(
+        "uv-network",
+        "uv",
+        0.95,
+        r"(?i)^(error|  ×|  [├╰]─▶): .*(failed to (fetch|download)|error sending request|operation timed out|connection reset)|Caused by: (error sending request|client error \(Connect\)|operation timed out|tcp connect error)|Request failed after \d+ retries",
+        "error: Failed to fetch: `https://pypi.org/simple/x/`",
+    ),
+    row(
+        "go-network",
+        "go",
+        0.96,
+        r'(^go: |Get "http|Head "http).*(dial tcp|i/o timeout|connection (refused|reset)|TLS handshake timeout|no such host|50\d |unexpected EOF|EOF$|Client\.Timeout|net/http: )',
+        'go: x@v1: Get "http://127.0.0.1:9/x": dial tcp 127.0.0.1:9: connect: connection refused',
+    ),
+    row(
+        "dial",
+        "",
+        0.82,
+        r"dial (tcp|udp) .*: |TLS handshake timeout|i/o timeout|net/http: request canceled|Client\.Timeout exceeded|context deadline exceeded",
+        "dial tcp 10.0.0.1:443: no route",
+    ),
+    row(
+        "cargo-network",
+        "cargo",
+        0.96,
+        r"\[(6|7|16|18|28|35|52|55|56|92)\] .*(HTTP|Timeout|SSL|resolve|connect|Server|Recv|Stream|Failed|Couldn't)|failed to (get|fetch).*successful HTTP response .* got 5\d\d|download of \S+ failed|failed to download from `|error: could not download file from",
+        "  [16] Error in the HTTP2 framing layer",
+    ),
+    row(
+        "curl",
+        "curl",
+        0.95,
+        r"^curl: \((5|6|7|16|18|28|35|52|55|56|92)\) |^wget: unable to resolve|^wget: .*(timed out|refused)|returned error: 5\d\d|: (ERROR )?5\d\d[: ](Bad Gateway|Service Unavailable|Gateway Time|Internal Server)",
+        "curl: (28) Operation timed out after 300000 milliseconds",
+        "curl: (22) The requested URL returned error: 503",
+    ),
+    row(
+        "maven-network",
+        "maven",
+        0.96,
+        r"Could not (transfer|GET|HEAD|download).*(timed out|Connection|refused|reset|50\d|SSL|handshake|Unknown host|UnknownHost|No such host|Premature|Network)|Received status code 5\d\d from server|Could not (GET|HEAD) 'http|status code: 5\d\d, reason phrase",
+        "Could not transfer artifact x:pom:1 from/to central (https://x): Connect to x failed: Connection timed out",
+    ),
+    row(
+        "java-network",
+        "java",
+        0.8,
+        r"SocketTimeoutException|UnknownHostException|NoRouteToHostException|ConnectException: |SSLHandshakeException|SocketException: |Read timed out|[Cc]onnect timed out",
+        "java.net.SocketTimeoutException: Read timed out",
+    ),
+    row(
+        "apt-network",
+        "apt",
+        0.95,
+        r"^[EW]: (Failed to fetch|Unable to fetch|The repository .* (does not have|no longer has)|Some index files failed)|Hash Sum mismatch|Unable to connect to \S+:http|Could not connect to \S+:\d+|Errors? during downloading metadata|Cannot download (repomd|repodata)|Status code: 5\d\d for http",
+        "E: Failed to fetch http://x/y.deb  Connection timed out",
+    ),
+    row(
+        "gem-network",
+        "bundler",
+        0.95,
+        r"Gem::RemoteFetcher::FetchError|Net::OpenTimeout|Net::ReadTimeout|Bundler::HTTPError|Could not (reach host|fetch specs)|Errno::(ECONNRESET|ETIMEDOUT|ECONNREFUSED)|Network error while fetching|Retrying fetcher due to error|Bundler::Fetcher::",
+        "Gem::RemoteFetcher::FetchError: Errno::ECONNRESET: Connection reset by peer",
+    ),
+    row(
+        "docker-network",
+        "docker",
+        0.96,
+        r"(error pulling image|Error response from daemon|failed to (do request|resolve source|copy|fetch)|failed to solve).*(timeout|reset|refused|TLS handshake|EOF|no such host|5\d\d|i/o|deadline|connection)|received unexpected HTTP status: 5\d\d|Head \"https?://\S+/v2/",
+        'Error response from daemon: Get "https://registry-1.docker.io/v2/": net/http: TLS handshake timeout',
+    ),
+    row(
+        "nuget-network",
+        "dotnet",
+        0.95,
+        r"NU1301|Unable to load the service index for source|error NU\d+: .*(timed out|503)",
+        "error NU1301: Unable to load the service index for source https://x/index.json.",
+    ),
+    row(
+        "composer-network",
+        "composer",
+        0.93,
+        r"(?i)curl error \d+ while downloading|file could not be downloaded.*(HTTP/\S+ 5\d\d|failed to open stream|timed out|SSL)",
+        "curl error 28 while downloading https://x/packages.json: Connection timed out",
+    ),
+    row(
+        "database",
+        "database",
+        0.9,
+        r"(?i)connection to server (at|on) .* failed|could not connect to (server|database)|Can\'t connect to (local )?MySQL|P1001\b|Can\'t reach database server|ConnectionRefusedError|Connection refused \(Errno 111\)|Communications link failure|PG::ConnectionBad|Lost connection to MySQL|ECONNREFUSED .*:(5432|3306|27017|6379)|psql: error: connection",
+        'psycopg2.OperationalError: connection to server at "db" (10.0.0.2), port 5432 failed: Connection refused',
+        "Error: P1001: Can't reach database server at `db`:`5432`",
+    ),
+    row(
+        "status-5xx",
+        "",
+        0.85,
+        r"\b(500 Internal Server Error|502 Bad Gateway|503 Service (Temporarily )?Unavailable|504 Gateway Time-?out)|(?i)\b(HTTP(/[\d.]+)?|status( code)?|code|error|response)[: =]+(500|502|503|504|520|522|524)\b",
+        "502 Bad Gateway",
+        "Request failed with status code 503",
+        but_not=("downloaded 503 files",),
+    ),
+    row(
+        "network-words",
+        "",
+        0.75,
+        r"(?i)\b(connection (timed out|reset by peer|refused|was closed|aborted)|network (is unreachable|error|timeout)|no route to host|operation timed out|(request|connect(ion)?|read) time(d)? ?out|unable to connect to|failed to connect to|temporary failure|service unavailable|SSL_ERROR_SYSCALL|unexpected eof while reading|remote host closed|premature (close|end))\b",
+        "Connection timed out",
+        "read: connection reset by peer",
+        but_not=("test_connection passed",),
+    ),
+    row(
+        "download-words",
+        "",
+        0.6,
+        r"(?i)\b(failed to (download|fetch)|download(ing)? .{0,60}failed|unable to (download|fetch)|could not (download|fetch)|failed to connect)\b",
+        "##[error]Failed to download archive",
+    ),
+)
