@@ -1,0 +1,287 @@
+"""Runs code that we do not trust, over one tree, without network, within limits.
+
+bubblewrap builds a world of its own for each command: every namespace is new, no capability is
+left, nothing of the host is there but `/usr`, the tools on the PATH and the tree. Two holes of
+bubblewrap decide how it is called. Its first process keeps the caller's environment for all to
+read, so it is started with none. Before 0.12 a link in a writable bind could lead a mount
+point onto the host, so nothing is ever mounted below the tree. Limits are set inside, where the
+kernel counts the processes of this sandbox alone; totals are watched from outside, because the
+kernel counts none for root.
+"""
+
+import os
+import secrets
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+
+import psutil
+
+from bot.config.schema import SandboxConfig
+from bot.domain.errors import NeedsPerson
+from bot.domain.ports import Finished, Sandbox
+from bot.workspace import process
+from bot.workspace.toolpath import tool_path
+
+HOME = "/home/regreen"
+TREE = "/tree"
+_ETC = Path(__file__).parent / "etc"
+_HOST_ETC = ("/etc/alternatives", "/etc/ld.so.cache", "/etc/ssl", "/etc/pki", "/etc/localtime")
+_MERGED = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
+_MB = 1024 * 1024
+_FILE_MB = 1024  # largest file
+_TMP_MB = 1024  # size of /tmp and of the home folder, each
+_TREE_MB = 8192  # how much of the disk a command may use up
+_FREE_MB = 256  # how much must stay free
+_OPEN_FILES = 4096
+_NOBODY = "65534"
+_PROBE = """
+grep -q . /proc/1/environ && echo "the caller's environment is visible"
+[ "$(id -u)" = 0 ] && echo "commands run as root"
+grep -q '^CapEff:[[:space:]]*0*$' /proc/self/status || echo "capabilities are left"
+grep -qvE 'Inter|face|^ *lo:' /proc/net/dev && echo "a network device is visible"
+(: > /usr/canary) 2>/dev/null && echo "the system is writable"
+(: > /tree/canary) 2>/dev/null || echo "the tree is not writable"
+[ -e "$0" ] && echo "the host's files are visible"
+true
+"""
+
+
+class Bubblewrap:
+    """Runs commands by bubblewrap; `path` is the PATH whose tools they may use."""
+
+    def __init__(self, config: SandboxConfig, path: str) -> None:
+        self._config = config
+        self._host_path = path
+        self._tools = tool_path(path)
+
+    @property
+    def name(self) -> str:
+        """The driver's name in the configuration."""
+        return "bubblewrap"
+
+    def available(self) -> str | None:
+        """Return why bubblewrap cannot be used here, or None when it can."""
+        if self._bwrap is None:
+            return "bubblewrap is not installed"
+        if self._prlimit is None:
+            return "prlimit (util-linux) is not installed"
+        with tempfile.TemporaryDirectory(prefix="regreen-") as tree:
+            ended = self.run(("true",), Path(tree), timeout_s=20)
+        if ended.exit_code != 0:
+            return f"bubblewrap does not start: {ended.output.strip() or ended.exit_code}"
+        return None
+
+    def selftest(self) -> tuple[str, ...]:
+        """Try the known holes from inside; return those that are open, none when all hold."""
+        with tempfile.TemporaryDirectory(prefix="regreen-") as folder:
+            tree, secret = Path(folder) / "tree", Path(folder) / "secret"
+            tree.mkdir()
+            secret.write_text("CANARY")
+            command = ("sh", "-c", _PROBE, str(secret))
+            ended = self.run(command, tree, timeout_s=20, env={})
+        if ended.exit_code != 0:
+            return (f"the self-test did not run: {ended.output.strip()}",)
+        return tuple(ended.output.splitlines())
+
+    def run(
+        self,
+        command: Sequence[str],
+        tree: Path,
+        *,
+        timeout_s: float,
+        stdin: bytes = b"",
+        env: Mapping[str, str] | None = None,
+        stop: Callable[[], bool] = process.never,
+    ) -> Finished:
+        """Run *command* in *tree*, which it sees as `/tree` and may change."""
+        limits = _Limits(self._config, tree)
+        return process.run(
+            [*self._world(tree, env or {}), *self._limited(), *command],
+            cwd=Path("/"),
+            env={},
+            timeout_s=timeout_s,
+            stdin=stdin,
+            stop=stop,
+            fault=limits.fault,
+        )
+
+    @cached_property
+    def _bwrap(self) -> str | None:
+        return shutil.which("bwrap", path=self._host_path + os.pathsep + os.defpath)
+
+    @cached_property
+    def _prlimit(self) -> str | None:
+        return shutil.which("prlimit", path="/usr/bin:/bin")
+
+    @cached_property
+    def _nested(self) -> tuple[str, ...]:
+        """Return the flag that forbids further namespaces, which old versions do not have."""
+        bwrap = self._bwrap or "bwrap"
+        shown = process.call([bwrap, "--help"], env={}, timeout_s=20)
+        known = "--disable-userns" in shown.stdout.decode() + shown.stderr
+        return ("--disable-userns",) if known else ()
+
+    @cached_property
+    def _host(self) -> tuple[str, ...]:
+        """Return the arguments that show the host's folders, all read-only."""
+        arguments = ["--ro-bind", "/usr", "/usr"]
+        for name in _MERGED:
+            folder = Path("/", name)
+            if folder.is_symlink():
+                arguments += ["--symlink", str(folder.readlink()), str(folder)]
+            elif folder.is_dir():
+                arguments += ["--ro-bind", str(folder), str(folder)]
+        for path in _HOST_ETC:
+            arguments += ["--ro-bind-try", path, path]
+        for file in sorted(_ETC.iterdir()):
+            arguments += ["--ro-bind", str(file), f"/etc/{file.name}"]
+        return tuple(arguments)
+
+    @cached_property
+    def _shown(self) -> tuple[str, ...]:
+        arguments: list[str] = []
+        extra = [Path(path) for path in self._config.paths]
+        for path in (*self._tools.shown, *extra):
+            if path.is_relative_to(TREE) or not path.is_absolute():
+                raise NeedsPerson(f"sandbox.paths: {path} cannot be shown in the sandbox")
+            arguments += ["--ro-bind-try", str(path), str(path)]
+        return tuple(arguments)
+
+    def _world(self, tree: Path, env: Mapping[str, str]) -> list[str]:
+        spaces = ("user", "pid", "net", "ipc", "uts")
+        small = ("--size", str(_TMP_MB * _MB), "--tmpfs")
+        inside = {
+            "PATH": self._tools.path,
+            "HOME": HOME,
+            "TMPDIR": "/tmp",  # noqa: S108  # the sandbox's own, in memory
+            "LANG": "C.UTF-8",
+            **env,
+        }
+        variables = [part for pair in inside.items() for part in ("--setenv", *pair)]
+        return [
+            self._bwrap or "bwrap",
+            *(f"--unshare-{space}" for space in spaces),
+            "--unshare-cgroup-try",
+            *self._nested,
+            *("--die-with-parent", "--new-session", "--clearenv", "--cap-drop", "ALL"),
+            *("--uid", _NOBODY, "--gid", _NOBODY, "--hostname", "sandbox"),
+            *self._host,
+            *("--proc", "/proc", "--dev", "/dev", *small, "/tmp", *small, HOME),  # noqa: S108
+            *self._shown,
+            *("--bind", str(tree), TREE, "--remount-ro", "/", "--chdir", TREE),
+            *variables,
+            "--",
+        ]
+
+    def _limited(self) -> list[str]:
+        memory = self._config.memory_mb * _MB
+        return [
+            self._prlimit or "prlimit",
+            f"--nproc={self._config.processes}",
+            f"--data={memory}",  # not --as: runtimes reserve address space that they never use
+            f"--fsize={_FILE_MB * _MB}",
+            f"--nofile={_OPEN_FILES}",
+            "--core=0",
+            "--",
+        ]
+
+
+class NoSandbox:
+    """Runs commands on the host itself, for those who chose driver "none" by name."""
+
+    def __init__(self, config: SandboxConfig, path: str) -> None:
+        self._config = config
+        self._path = path
+
+    @property
+    def name(self) -> str:
+        """The driver's name in the configuration."""
+        return "none"
+
+    def available(self) -> str | None:
+        """Return None: nothing is needed."""
+        return None
+
+    def selftest(self) -> tuple[str, ...]:
+        """Return the one hole that it is."""
+        return ("commands run on this machine without isolation",)
+
+    def run(
+        self,
+        command: Sequence[str],
+        tree: Path,
+        *,
+        timeout_s: float,
+        stdin: bytes = b"",
+        env: Mapping[str, str] | None = None,
+        stop: Callable[[], bool] = process.never,
+    ) -> Finished:
+        """Run *command* in *tree* with a clean environment and an empty home folder."""
+        mark = secrets.token_hex(8)
+        with tempfile.TemporaryDirectory(prefix="regreen-home-") as home:
+            own = {"PATH": self._path, "HOME": home, "LANG": "C.UTF-8", "REGREEN_COMMAND": mark}
+            try:
+                return process.run(
+                    command,
+                    cwd=tree,
+                    env=own | dict(env or {}),
+                    timeout_s=timeout_s,
+                    stdin=stdin,
+                    stop=stop,
+                    fault=_Limits(self._config, tree).fault,
+                )
+            finally:
+                process.kill_marked("REGREEN_COMMAND", mark)
+
+
+def choose(config: SandboxConfig, path: str) -> Sandbox:
+    """Return the configured sandbox; raise NeedsPerson, with the mend, when it cannot be used."""
+    if config.driver == "none":
+        return NoSandbox(config, path)
+    if config.driver != "bubblewrap":
+        raise NeedsPerson(f'sandbox.driver is "{config.driver}"; use "bubblewrap" or "none"')
+    sandbox = Bubblewrap(config, path)
+    reason = sandbox.available()
+    if reason is not None:
+        raise NeedsPerson(
+            f"{reason}. Install it (Debian, Ubuntu: apt install bubblewrap; Fedora: dnf install "
+            'bubblewrap) and allow user namespaces, or set driver = "none" in [sandbox] of '
+            "llm_config.toml to run untrusted code without isolation."
+        )
+    holes = sandbox.selftest()
+    if holes:
+        raise NeedsPerson(f"The sandbox does not hold: {'; '.join(holes)}.")
+    return sandbox
+
+
+class _Limits:
+    """What all processes of one command may use together."""
+
+    def __init__(self, config: SandboxConfig, tree: Path) -> None:
+        self._config = config
+        self._tree = tree
+        self._free = shutil.disk_usage(tree).free
+
+    def fault(self, top: psutil.Process) -> str | None:
+        """Return which limit is broken now, if one is."""
+        family = top.children(recursive=True)
+        if len(family) > self._config.processes:
+            return f"more than {self._config.processes} processes"
+        if sum(map(_own_memory, family)) > self._config.memory_mb * _MB:
+            return f"more than {self._config.memory_mb} MB of memory"
+        free = shutil.disk_usage(self._tree).free
+        if free < _FREE_MB * _MB or self._free - free > _TREE_MB * _MB:
+            return "too much disk space used"
+        return None
+
+
+def _own_memory(member: psutil.Process) -> int:
+    """Return the bytes that only this process holds, 0 when it has just ended."""
+    try:
+        memory = member.memory_info()
+    except psutil.Error:
+        return 0
+    return int(memory.rss - getattr(memory, "shared", 0))
