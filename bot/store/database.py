@@ -53,6 +53,11 @@ class Database:
         """The URL without its password, for people."""
         return self.engine.url.render_as_string(hide_password=True)
 
+    @property
+    def url(self) -> str:
+        """The URL with its password, for the durable engine."""
+        return self.engine.url.render_as_string(hide_password=False)
+
     @contextmanager
     def write(self) -> Iterator[sa.Connection]:
         """Open a transaction that is committed at the end of the block."""

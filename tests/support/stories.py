@@ -1,0 +1,181 @@
+"""A pass of the machine played against a small world: what the shell would answer to each effect."""
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+from bot.config.schema import BackendName, Policy, RetryPolicy
+from bot.domain import effects
+from bot.domain.answers import Answer, Ending
+from bot.domain.effects import Effect, Outcome
+from bot.domain.facts import RepairFacts
+from bot.domain.runs import Run, Wish
+from bot.domain.values import (
+    Check,
+    CheckKind,
+    CheckState,
+    CommandResult,
+    Comment,
+    FailingStep,
+    FailureType,
+    Pull,
+    PullRef,
+    RunId,
+    Severity,
+    Sha,
+    Signal,
+    Usage,
+    Verification,
+)
+from bot.repair import attempts, machine
+
+PULL = PullRef("octo/shop", 7)
+HEAD, OTHER, PUSHED = Sha("a" * 40), Sha("b" * 40), Sha("c" * 40)
+NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
+DIFF = """\
+diff --git a/app.py b/app.py
+--- a/app.py
++++ b/app.py
+@@ -1 +1 @@
+-x = 1
++x = 2
+"""
+
+
+def a_pull(**changes) -> Pull:
+    values = {
+        "ref": PULL,
+        "title": "Change x",
+        "open": True,
+        "draft": False,
+        "head": HEAD,
+        "head_branch": "topic",
+        "head_repo": "octo/shop",
+        "base": Sha("0" * 40),
+        "base_branch": "main",
+        "author": "mona",
+        "author_id": 7,
+    }
+    return Pull(**{**values, **changes})
+
+
+def a_check(name="test", state=CheckState.FAILED, **changes) -> Check:
+    return Check(name=name, kind=changes.pop("kind", CheckKind.JOB), state=state, id=1, **changes)
+
+
+def a_step(kind=FailureType.TEST_ASSERT, name="test", **changes) -> FailingStep:
+    signal = Signal(
+        type=kind,
+        confidence=0.9,
+        severity=Severity.MEDIUM,
+        message=f"{name} broke",
+        fingerprint=changes.pop("fingerprint", f"fp-{name}"),
+        retry_after_s=changes.pop("retry_after_s", None),
+    )
+    return FailingStep(a_check(name, **changes), signal, ("pytest -q",))
+
+
+def a_policy(**changes) -> Policy:
+    values = {"primary": (BackendName("first", "model-1"),), "retry": RetryPolicy(jitter=False)}
+    return Policy(**{**values, **changes})
+
+
+@dataclass
+class World:
+    """What is true at GitHub and in the sandbox; `play` runs passes against it."""
+
+    policy: Policy = field(default_factory=a_policy)
+    pull: Pull | None = field(default_factory=a_pull)
+    checks: tuple[Check, ...] = field(default_factory=lambda: (a_check(),))
+    steps: tuple[FailingStep, ...] = field(default_factory=lambda: (a_step(),))
+    comments: list[Comment] = field(default_factory=list)
+    answers: dict[str, Answer | list[Answer]] = field(default_factory=dict)
+    diffs: list[str] = field(default_factory=list)
+    verdicts: list[bool] = field(default_factory=list)
+    outcomes: dict[type, Outcome] = field(default_factory=dict)
+    config: str = ""
+    now: datetime = NOON
+    generation: int = 1
+    run: Run | None = None
+    cards: list = field(default_factory=list)
+    done: list[Effect] = field(default_factory=list)
+    wakes: list[float] = field(default_factory=list)
+
+    def play(self, wish: Wish = Wish.LOOK, why: str = "") -> list[str]:
+        """Play one pass; return the names of its effects."""
+        state, effect = machine.begin(
+            self.policy,
+            PULL,
+            run_id=RunId(f"run-{len(self.done)}"),
+            generation=self.generation,
+            newest=self.run,
+            wish=wish,
+            why=why,
+        )
+        names = []
+        while effect is not None:
+            names.append(type(effect).__name__)
+            self.done.append(effect)
+            state, effect = machine.advance(state, self.answer(effect))
+        return names
+
+    def answer(self, effect: Effect) -> Outcome:
+        if type(effect) in self.outcomes:
+            return self.outcomes[type(effect)]
+        match effect:
+            case effects.ReadFacts():
+                facts = RepairFacts(self.now, self.pull, self.checks, tuple(self.comments))
+                return effects.FactsRead(facts)
+            case effects.ReadFailures():
+                return effects.FailuresRead(self.steps, self.config)
+            case effects.Comment():
+                return effects.Commented(self.comment(effect))
+            case effects.RunBackend():
+                return self.backend(effect)
+            case effects.Verify():
+                good = self.verdicts.pop(0) if self.verdicts else True
+                result = CommandResult(
+                    "test", "pytest -q", 0 if good else 1, good, False, 0.5, f"out {len(self.done)}"
+                )
+                verdict = Verification(good, "ok" if good else "test failed", (result,), "d", "a")
+                return effects.Verified(verdict, self.now)
+            case effects.BuildCommit():
+                return effects.CommitBuilt(PUSHED)
+            case effects.Push():
+                return effects.Pushed(self.now)
+            case effects.SaveRun():
+                self.run = effect.run
+            case effects.ShowCard():
+                self.cards.append(effect.card)
+            case effects.RetireMarkers():
+                self.comments = [
+                    Comment(c.id, attempts.retired(c.body), c.author, c.author_id, c.mine, c.created_at)
+                    for c in self.comments
+                ]
+            case effects.EndPass():
+                self.run = effect.run
+                if effect.wake_after_s is not None:
+                    self.wakes.append(effect.wake_after_s)
+        return effects.Done()
+
+    def comment(self, effect: effects.Comment) -> int:
+        for at, one in enumerate(self.comments):
+            if one.id == effect.comment or effect.key in one.body:
+                self.comments[at] = Comment(one.id, effect.body, "regreen[bot]", 1, True, NOON)
+                return one.id
+        number = len(self.comments) + 1
+        self.comments.append(Comment(number, effect.body, "regreen[bot]", 1, True, NOON))
+        return number
+
+    def backend(self, effect: effects.RunBackend) -> Outcome:
+        planned = self.answers.get(effect.backend)
+        if isinstance(planned, list):
+            planned = planned.pop(0)
+        answer = planned or Answer(Ending.EDITED, "done", usage=Usage(10, 5, 0.01, 1.0))
+        diff = self.diffs.pop(0) if self.diffs else DIFF
+        return effects.BackendEnded(answer, diff if answer.ending is Ending.EDITED else "", self.now)
+
+    def later(self, seconds: float) -> None:
+        self.now += timedelta(seconds=seconds)
+
+    def made(self, kind: type) -> list:
+        return [effect for effect in self.done if isinstance(effect, kind)]
