@@ -96,7 +96,10 @@ def _body(card: Card, annotations: Sequence[Mapping[str, Any]]) -> dict[str, Any
 
 
 def _output(card: Card, annotations: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    output: dict[str, Any] = {"title": fit_title(card.title), "summary": fit_bytes(card.summary)}
+    output: dict[str, Any] = {
+        "title": fit_title(card.title) or NAME,
+        "summary": fit_bytes(card.summary),
+    }
     return {**output, "annotations": list(annotations)} if annotations else output
 
 
@@ -107,7 +110,7 @@ def _note(annotation: Annotation) -> dict[str, Any]:
         "start_line": line,
         "end_line": line,
         "annotation_level": annotation.level if annotation.level in LEVELS else "failure",
-        "message": fit_bytes(annotation.message),
+        "message": fit_bytes(annotation.message) or NAME,
     }
 
 

@@ -82,8 +82,8 @@ class GitHubChecks:
 
     def _rerun(self, repo: str, run: int) -> None:
         before = self._workflow(repo, run)
-        if before.status != "completed":
-            return
+        if before.status != "completed" or before.conclusion == "success":
+            return  # at work again, or there is nothing left to run again
         try:
             self._client.send("POST", repo, f"/actions/runs/{run}/rerun-failed-jobs")
         except NeedsPerson as refused:
