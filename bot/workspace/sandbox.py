@@ -9,7 +9,6 @@ kernel counts the processes of this sandbox alone; totals are watched from outsi
 kernel counts none for root.
 """
 
-import os
 import secrets
 import shutil
 import tempfile
@@ -110,7 +109,7 @@ class Bubblewrap:
 
     @cached_property
     def _bwrap(self) -> str | None:
-        return shutil.which("bwrap", path=self._host_path + os.pathsep + os.defpath)
+        return shutil.which("bwrap", path=self._host_path)
 
     @cached_property
     def _prlimit(self) -> str | None:
@@ -267,7 +266,7 @@ class _Limits:
 
     def fault(self, top: psutil.Process) -> str | None:
         """Return which limit is broken now, if one is."""
-        family = top.children(recursive=True)
+        family = [top, *top.children(recursive=True)]
         if len(family) > self._config.processes:
             return f"more than {self._config.processes} processes"
         if sum(map(_own_memory, family)) > self._config.memory_mb * _MB:

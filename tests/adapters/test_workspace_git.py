@@ -309,8 +309,10 @@ def test_a_patch_stays_inside_the_tree(origin, trees, tmp_path, path):
     (origin.clone / "link").symlink_to(tmp_path)
     head = origin.commit({"a.txt": "one\n"})
     new = path.replace("a/", "b/", 1)
-    patch = f"diff --git {path} {new}\nnew file mode 100644\n"
+    patch = (
+        f"diff --git {path} {new}\nnew file mode 100644\n"
         f"--- /dev/null\n+++ {new}\n@@ -0,0 +1 @@\n+x\n"
+    )
     with trees.open("o/r", head, origin.remote) as tree, pytest.raises(Broken):
         tree.apply(patch)
     with pytest.raises(Broken):

@@ -1,0 +1,340 @@
+"""The sandbox: the same contract on bubblewrap and on none, and what only bubblewrap holds."""
+
+import os
+import socket
+import sys
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+
+import psutil
+import pytest
+
+from bot.config.schema import SandboxConfig
+from bot.domain.errors import NeedsPerson
+from bot.workspace.process import HEAD, TAIL
+from bot.workspace.sandbox import Bubblewrap, NoSandbox, choose
+from bot.workspace.toolpath import tool_path
+
+TOOLS = os.pathsep.join([str(Path(sys.executable).parent), os.defpath])
+SMALL = SandboxConfig(memory_mb=256, processes=40)
+
+
+def unavailable() -> str | None:
+    return Bubblewrap(SandboxConfig(), TOOLS).available()
+
+
+def skip_without_bubblewrap() -> None:
+    """Skip where bubblewrap cannot be used, but never in CI."""
+    reason = unavailable()
+    if reason is not None and "CI" in os.environ:  # noqa: TID251  # the one thing that CI tells tests
+        pytest.fail(f"CI must have the sandbox: {reason}")
+    if reason is not None:
+        pytest.skip(reason)
+
+
+@pytest.fixture(params=["bubblewrap", "none"])
+def sandbox(request):
+    if request.param == "none":
+        return NoSandbox(SMALL, TOOLS)
+    skip_without_bubblewrap()
+    return Bubblewrap(SMALL, TOOLS)
+
+
+@pytest.fixture
+def bubblewrap() -> Bubblewrap:
+    skip_without_bubblewrap()
+    return Bubblewrap(SMALL, TOOLS)
+
+
+def sh(sandbox, tree: Path, script: str, **more):
+    return sandbox.run(("sh", "-c", script), tree, **{"timeout_s": 30, **more})
+
+
+# --- Contract ---------------------------------------------------------------------------------
+
+
+def test_a_command_runs_in_the_tree_and_may_change_it(sandbox, tmp_path):
+    (tmp_path / "in").write_text("hello\n")
+    ended = sh(sandbox, tmp_path, "cat in; echo made > out; echo loud >&2; exit 3")
+    assert (ended.exit_code, ended.timed_out, ended.stopped) == (3, False, False)
+    assert ended.output == "hello\nloud\n"
+    assert (tmp_path / "out").read_text() == "made\n"
+
+
+def test_input_arguments_and_variables_arrive(sandbox, tmp_path):
+    command = ("sh", "-c", 'cat; printf "%s|" "$@" "$V"', "sh", "a b", "$(id)")
+    ended = sandbox.run(command, tmp_path, timeout_s=30, stdin=b"sent\n", env={"V": "it's"})
+    assert ended.output == "sent\na b|$(id)|it's|"
+
+
+def test_a_large_input_is_not_lost(sandbox, tmp_path):
+    ended = sandbox.run(("wc", "-c"), tmp_path, timeout_s=30, stdin=b"x" * 3_000_000)
+    assert ended.output.strip() == "3000000"
+
+
+def test_the_environment_is_clean_and_home_is_empty(sandbox, tmp_path):
+    ended = sh(sandbox, tmp_path, 'ls -A "$HOME"; env | cut -d= -f1')
+    known = {"PATH", "HOME", "LANG", "TMPDIR", "PWD", "OLDPWD", "SHLVL", "_", "REGREEN_COMMAND"}
+    assert set(ended.output.split()) <= known
+
+
+def test_tools_of_the_path_work(sandbox, tmp_path):
+    ended = sh(sandbox, tmp_path, "python -c 'import pytest, ssl, sqlite3'; ruff --version")
+    assert ended.exit_code == 0, ended.output
+
+
+def test_time_is_limited_and_what_was_said_is_kept(sandbox, tmp_path):
+    ended = sh(sandbox, tmp_path, "echo begun; sleep 300", timeout_s=1)
+    assert ended.timed_out
+    assert ended.exit_code == 137
+    assert ended.output.startswith("begun\n")
+    assert "out of time" in ended.output
+
+
+def test_a_command_is_stopped(sandbox, tmp_path):
+    ended = sh(sandbox, tmp_path, "touch begun; sleep 300", stop=(tmp_path / "begun").exists)
+    assert (ended.stopped, ended.timed_out) == (True, False)
+
+
+def test_head_and_tail_of_a_long_output_are_kept(sandbox, tmp_path):
+    ended = sh(sandbox, tmp_path, "echo first; yes | head -c 2000000; echo last")
+    assert HEAD + TAIL <= len(ended.output) < HEAD + TAIL + 200
+    assert ended.output.startswith("first\n")
+    assert ended.output.endswith("last\n")
+    assert "bytes left out" in ended.output
+
+
+def test_nothing_is_left_running(sandbox, tmp_path):
+    name = f"300.{os.getpid()}"
+    sh(sandbox, tmp_path, f"setsid sleep {name} & (sleep {name} &) ; nohup sleep {name} & echo")
+    assert [p for p in psutil.process_iter(["cmdline"]) if name in (p.info["cmdline"] or ())] == []
+
+
+def test_a_program_that_does_not_exist_is_no_success(sandbox, tmp_path):
+    ended = sandbox.run(("no-such-program",), tmp_path, timeout_s=30)
+    assert ended.exit_code != 0
+    assert "no-such-program" in ended.output
+
+
+def test_a_command_killed_by_a_signal_has_its_number(sandbox, tmp_path):
+    assert sh(sandbox, tmp_path, "kill -TERM $$").exit_code == 143
+
+
+def test_memory_is_limited(sandbox, tmp_path):
+    hungry = "import time; held = b'x' * (400 << 20); time.sleep(300)"
+    ended = sandbox.run(("python", "-c", hungry), tmp_path, timeout_s=60)
+    assert ended.exit_code != 0
+    assert not ended.timed_out
+    assert "MemoryError" in ended.output or "256 MB of memory" in ended.output
+
+
+def test_processes_are_limited(sandbox, tmp_path):
+    ended = sh(sandbox, tmp_path, "for i in $(seq 80); do sleep 300 & done; wait", timeout_s=60)
+    assert ended.exit_code != 0
+    assert not ended.timed_out
+
+
+# --- What only bubblewrap holds ---------------------------------------------------------------
+
+
+def test_known_holes_are_closed(bubblewrap):
+    assert bubblewrap.selftest() == ()
+
+
+class Leaky(Bubblewrap):
+    """A sandbox whose world holds the host's root and network."""
+
+    def _world(self, tree: Path, env: Mapping[str, str]) -> list[str]:
+        words = [word for word in super()._world(tree, env) if word != "--unshare-net"]
+        at = words.index("--bind")
+        return [*words[:at], "--bind", "/", "/", "--proc", "/proc", *words[at:]]
+
+
+def test_the_self_test_finds_a_hole():
+    skip_without_bubblewrap()
+    assert "a network device is visible" in Leaky(SMALL, TOOLS).selftest()
+
+
+def test_the_hosts_files_are_not_there(bubblewrap, tmp_path):
+    (tmp_path / "secret").write_text("CANARY")
+    tree = tmp_path / "tree"
+    tree.mkdir()
+    (tree / "link").symlink_to(tmp_path / "secret")
+    (tree / "old").symlink_to(f"/oldroot{tmp_path}/secret")
+    looks = f"cat link old {tmp_path}/secret ~/.ssh/id /etc/shadow; ls /root /var /run /srv"
+    ended = sh(bubblewrap, tree, looks)
+    assert "CANARY" not in ended.output
+    assert "link" not in ended.output.replace("link:", "")
+
+
+def test_only_the_tree_and_memory_are_writable(bubblewrap, tmp_path):
+    ended = sh(
+        bubblewrap, tmp_path, "for d in / /usr /etc /tree /tmp ~; do touch $d/x && echo $d; done"
+    )
+    made = [line for line in ended.output.splitlines() if "touch" not in line]
+    assert made == ["/tree", "/tmp", "/home/regreen"]
+
+
+def test_there_is_no_network(bubblewrap, tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        reach = (
+            "import socket\n"
+            f"for at in [('127.0.0.1', {server.getsockname()[1]}), ('169.254.169.254', 80)]:\n"
+            "    try: socket.create_connection(at, 2); print('LEAK', at)\n"
+            "    except OSError: print('held')\n"
+        )
+        ended = bubblewrap.run(("python", "-c", reach), tmp_path, timeout_s=30)
+    assert ended.output == "held\nheld\n"
+
+
+def test_sockets_of_the_host_are_out_of_reach(bubblewrap, tmp_path):
+    with socket.socket(socket.AF_UNIX) as server:
+        name = f"regreen-canary-{os.getpid()}"
+        server.bind(f"\0{name}")
+        server.listen()
+        reach = f"import socket; socket.socket(socket.AF_UNIX).connect('\\0{name}')"
+        ended = bubblewrap.run(("python", "-c", reach), tmp_path, timeout_s=30)
+    assert "ConnectionRefusedError" in ended.output
+
+
+def test_no_right_is_left_and_none_is_gained(bubblewrap, tmp_path):
+    ended = sh(
+        bubblewrap, tmp_path, "id -u; grep CapEff /proc/self/status; unshare -Ur true; echo $?"
+    )
+    uid, capabilities, *_, gained = ended.output.split("\n")[:-1]
+    assert (uid, capabilities.split()[1].strip("0")) == ("65534", "")
+    assert gained != "0"
+
+
+def test_neither_our_environment_nor_our_open_files_are_seen(bubblewrap, tmp_path):
+    known = "^(PWD|PATH|HOME|LANG|TMPDIR|_|SHLVL|OLDPWD)="
+    seen = f"cat /proc/*/environ | tr '\\0' '\\n' | grep -v -E '{known}'"
+    look = f"{seen}; ls /proc/self/fd"
+    with (tmp_path / "held").open("w"):
+        ended = sh(bubblewrap, tmp_path, look)
+    assert ended.output.split() == ["0", "1", "2", "3"]  # 3 is the folder that ls reads
+
+
+def test_a_file_cannot_fill_the_disk(bubblewrap, tmp_path):
+    ended = sh(bubblewrap, tmp_path, "truncate -s 20G big")
+    assert ended.exit_code != 0
+
+
+def test_folders_of_the_configuration_are_shown(tmp_path):
+    skip_without_bubblewrap()
+    extra, tree = tmp_path / "extra", tmp_path / "tree"
+    tree.mkdir()
+    extra.mkdir()
+    (extra / "f").write_text("seen\n")
+    shown = Bubblewrap(SandboxConfig(paths=(str(extra),)), TOOLS)
+    ended = sh(shown, tree, f"cat {extra}/f; touch {extra}/g || echo held")
+    assert ended.output.startswith("seen\n")
+    assert ended.output.endswith("held\n")
+
+
+def test_nothing_may_be_mounted_below_the_tree(tmp_path):
+    nested = Bubblewrap(SandboxConfig(paths=("/tree/x",)), TOOLS)
+    with pytest.raises(NeedsPerson, match="/tree/x"):
+        sh(nested, tmp_path, "true")
+
+
+def test_two_commands_do_not_see_each_other(bubblewrap, tmp_path):
+    first, second = tmp_path / "1", tmp_path / "2"
+    first.mkdir()
+    second.mkdir()
+    waits = "echo CANARY > /tmp/x; touch up; sleep 300"
+    held = threading.Event()
+    thread = threading.Thread(
+        target=lambda: sh(bubblewrap, first, waits, timeout_s=60, stop=held.is_set)
+    )
+    thread.start()
+    try:
+        looks = "cat /tmp/x; ls /proc | grep -c '^[0-9]'"
+        sh(bubblewrap, second, "sleep 30", stop=(first / "up").exists)
+        ended = sh(bubblewrap, second, looks)
+    finally:
+        held.set()
+        thread.join(60)
+    assert "CANARY" not in ended.output
+
+
+# --- Choosing ---------------------------------------------------------------------------------
+
+
+def test_none_is_chosen_by_name_only(tmp_path):
+    assert choose(SandboxConfig(driver="none"), TOOLS).name == "none"
+
+
+def test_an_unknown_driver_needs_a_person():
+    with pytest.raises(NeedsPerson, match="docker"):
+        choose(SandboxConfig(driver="docker"), TOOLS)
+
+
+def test_a_missing_bubblewrap_is_told_with_the_mend(tmp_path):
+    with pytest.raises(NeedsPerson, match=r"bubblewrap is not installed.*apt install bubblewrap"):
+        choose(SandboxConfig(), str(tmp_path))
+
+
+def test_bubblewrap_is_chosen_where_it_works():
+    skip_without_bubblewrap()
+    assert choose(SandboxConfig(), TOOLS).name == "bubblewrap"
+
+
+# --- Tools ------------------------------------------------------------------------------------
+
+
+def folder(path: Path, *names: str) -> Path:
+    path.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        (path / name).touch()
+    return path
+
+
+def test_a_virtual_environment_brings_its_interpreter(tmp_path):
+    python = folder(tmp_path / "python" / "bin", "python3.11").parent
+    folder(python / "lib")
+    venv = folder(tmp_path / "venv" / "bin", "ruff").parent
+    folder(venv / "lib")
+    (venv / "pyvenv.cfg").touch()
+    (venv / "bin" / "python").symlink_to(python / "bin" / "python3.11")
+    tools = tool_path(f"{venv}/bin:/usr/bin")
+    assert set(tools.shown) == {
+        *(venv / name for name in ("bin", "lib", "pyvenv.cfg")),
+        *(python / name for name in ("bin", "lib")),
+    }
+    assert tools.path == f"{venv}/bin:/usr/bin:/bin"
+
+
+def test_shims_are_replaced_by_what_they_choose(tmp_path):
+    folder(tmp_path / "shims", "python")
+    chosen = folder(tmp_path / "versions" / "3.11.7" / "bin", "python")
+    (tmp_path / "version").write_text("3.11.7\n")
+    tools = tool_path(f"{tmp_path}/shims:/usr/bin")
+    assert tools.path == f"{chosen}:/usr/bin:/bin"
+    assert tools.shown == (chosen,)
+
+
+def test_a_link_to_a_single_file_shows_only_that_file(tmp_path):
+    private = folder(tmp_path / "project", "tool.sh", "secret")
+    bin_ = folder(tmp_path / "bin")
+    (bin_ / "tool").symlink_to(private / "tool.sh")
+    shown = tool_path(str(bin_)).shown
+    assert private / "tool.sh" in shown
+    assert not {private, private / "secret"} & set(shown)
+
+
+def test_a_home_folder_is_never_shown_whole():
+    home = Path("~").expanduser()
+    assert home not in tool_path(f"{home}:{home}/bin:/").shown
+
+
+def test_folders_that_do_not_exist_are_left_out(tmp_path):
+    assert tool_path(f"{tmp_path}/none::/usr/bin").path == "/usr/bin:/bin"
+
+
+def test_a_circle_of_links_ends(tmp_path):
+    bin_ = folder(tmp_path / "bin")
+    (bin_ / "a").symlink_to(bin_ / "b")
+    (bin_ / "b").symlink_to(bin_ / "a")
+    assert tool_path(str(bin_)).shown == (bin_,)
