@@ -71,5 +71,5 @@ def _tell(simulator: Simulator) -> None:
     line("App", f"{simulator.app_id} ({simulator.bot})")
     line("App's key", simulator.key_path)
     line("webhook secret", simulator.webhook_secret)
-    for login, token in simulator.people.items():
+    for login, token in simulator.tokens.items():
         line(f"token of {login}", token)

@@ -75,12 +75,16 @@ class GitRepo:
         self._commits: dict[str, Commit] = {}
 
     def run(
-        self, *args: str, stdin: bytes | None = None, env: Mapping[str, str] | None = None
+        self,
+        *args: str,
+        stdin: bytes | None = None,
+        env: Mapping[str, str] | None = None,
+        cwd: Path | None = None,
     ) -> bytes:
         """Run git and return its output; raise CalledProcessError when it fails."""
         command = [self._git, "--git-dir", str(self.path), *args]
         done = subprocess.run(  # noqa: S603 - git itself, arguments are separate, no shell
-            command, input=stdin, capture_output=True, check=True, env=_environment(env)
+            command, input=stdin, capture_output=True, check=True, env=_environment(env), cwd=cwd
         )
         return done.stdout
 
@@ -240,21 +244,33 @@ class GitRepo:
 
 
 def import_repo(source: Path, target: Path) -> GitRepo:
-    """Copy any local repository (working or bare) to the bare repository *target*."""
+    """Copy a local repository (working or bare) to the bare repository *target*.
+
+    A folder without git becomes a repository with one commit. Raise ValueError when there is none.
+    """
     target.parent.mkdir(parents=True, exist_ok=True)
-    git = shutil.which("git") or "git"
-    subprocess.run(  # noqa: S603 - git itself, arguments are separate, no shell
-        [git, "clone", "--quiet", "--bare", "--no-hardlinks", "--", str(source), str(target)],
-        check=True,
-        capture_output=True,
-        env=_environment(None),
-    )
     repo = GitRepo(target)
-    repo.ask("remote", "remove", "origin")
+    if not source.is_dir():
+        raise ValueError(f"{source} is not a folder")
+    if (source / ".git").exists() or (source / "HEAD").exists():
+        repo.run("clone", "--quiet", "--bare", "--no-hardlinks", "--", str(source), str(target))
+        repo.ask("remote", "remove", "origin")
+    else:
+        _begin_from(repo, source)
     repo.run("config", "gc.auto", "0")
     if repo.branch(repo.default_branch()) is None:  # a detached HEAD, as CI leaves behind
         _adopt_head(repo, source)
     return repo
+
+
+def _begin_from(repo: GitRepo, folder: Path) -> None:
+    repo.run("init", "--quiet", "--bare", "--initial-branch=main")
+    with tempfile.TemporaryDirectory() as scratch:
+        index = {"GIT_INDEX_FILE": f"{scratch}/index"}
+        repo.run("--work-tree", str(folder), "add", "--all", cwd=folder, env=index)
+        tree = repo.run("write-tree", env=index).decode().strip()
+    sha = repo.seal(tree, (), "Begin", ("owner", "owner@users.noreply.github.com"))
+    repo.move("refs/heads/main", sha)
 
 
 def _adopt_head(repo: GitRepo, source: Path) -> None:

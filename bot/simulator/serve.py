@@ -16,13 +16,13 @@ from typing import Self
 
 import uvicorn
 
-from bot.simulator import auth, control, pulls, scenes, shapes_checks
+from bot.simulator import auth, control, pulls, scenes, shapes_checks, shapes_pulls
 from bot.simulator.api import Door, Wrap
 from bot.simulator.build import SimOptions, build
 from bot.simulator.clock import now
 from bot.simulator.faults import CuttableProtocol, Fault
 from bot.simulator.hub import Hub
-from bot.simulator.state import Comment, EffectRecord, Json, Pull
+from bot.simulator.state import EffectRecord, Json, Pull
 from bot.simulator.webhooks import Attempt, OnDelivery
 
 _START_S = 20.0
@@ -107,7 +107,7 @@ class Simulator:
         return self.hub.app.bot.login
 
     @property
-    def people(self) -> Mapping[str, str]:
+    def tokens(self) -> Mapping[str, str]:
         """The tokens of people, by login."""
         return {user.login: user.token for user in self.hub.state.users.values() if user.token}
 
@@ -276,10 +276,11 @@ class Simulator:
         with self._pull(repo, number) as pull:
             return pull.open
 
-    def comments(self, repo: str, number: int) -> list[Comment]:
-        """List copies of a pull request's comments, oldest first."""
+    def comments(self, repo: str, number: int) -> list[Json]:
+        """List a pull request's comments as the REST API shows them, oldest first."""
         with self._pull(repo, number) as pull:
-            return [replace(c) for c in self.hub.state.comments_of(pull.repo, number)]
+            found, shapes = self.hub.state.comments_of(pull.repo, number), self.hub.shapes()
+            return [shapes_pulls.comment(shapes, self.hub.app, comment) for comment in found]
 
     def files_at(self, repo: str, sha: str, path: str) -> str | None:
         """Return a file's text at a commit, or None."""

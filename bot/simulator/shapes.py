@@ -126,10 +126,11 @@ class Shapes:
 
     def installation(self, app: App, installation: Installation) -> Json:
         """Build an installation of the App."""
-        account = installation.account
+        account, at = installation.account, stamp(installation.created_at)
+        whole = {"name": account.login, "slug": account.login, "created_at": at, "updated_at": at}
         return {
             "id": installation.id,
-            "account": self.user(account),
+            "account": {**self.user(account), **whole},  # the listing describes it as both
             "repository_selection": "selected",
             "access_tokens_url": f"{self.api}/app/installations/{installation.id}/access_tokens",
             "repositories_url": f"{self.api}/installation/repositories",
@@ -140,8 +141,8 @@ class Shapes:
             "target_type": account.kind,
             "permissions": app.permissions,
             "events": list(app.events),
-            "created_at": stamp(installation.created_at),
-            "updated_at": stamp(installation.created_at),
+            "created_at": at,
+            "updated_at": at,
             "single_file_name": None,
             "has_multiple_single_files": False,
             "single_file_paths": [],
