@@ -4,16 +4,20 @@ Three roles share it: `web` takes in deliveries, `worker` does the work, `all` i
 process, which is the default and all that a SQLite database allows.
 """
 
+import os
+import sys
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from importlib.metadata import version
+from pathlib import Path
 
 import structlog
 from starlette.applications import Starlette
 
 from bot.backends.registry import Registry
+from bot.config.load import environment
 from bot.config.schema import Configuration, Server
 from bot.config.watch import Watched
 from bot.domain.errors import ConfigError
@@ -42,6 +46,8 @@ from bot.workspace import sandbox as sandboxes
 from bot.workspace.checks import LocalGatekeeper
 from bot.workspace.worktree import GitTrees
 from handlers import payloads
+
+BOT, NO_REPLY = "regreen[bot]", "users.noreply.github.com"
 
 log = structlog.get_logger("regreen")
 
@@ -95,8 +101,11 @@ def build(
     role: Role = Role.ALL,
     clock: Clock | None = None,
     report: Callable[[str], None] = log.warning,
+    wrap: Callable[[Ports], Ports] = lambda ports: ports,
 ) -> App:
     """Build every part; nothing runs before the application's lifespan begins.
+
+    *wrap* may put something around the ports that the work goes through.
 
     Raises ConfigError or NeedsPerson with what is missing and how to mend it.
     """
@@ -118,24 +127,28 @@ def build(
     migrate(database)
     deliveries, runs = SqlDeliveries(database), SqlRuns(database)
     telemetry = PrometheusTelemetry(runs.count)
-    github = connect(server, clock)
-    sandbox = sandboxes.choose(configuration.sandbox)
-    ports = Ports(
-        pulls=github.pulls,
-        checks=github.checks,
-        comments=github.comments,
-        repos=github.repos,
-        trees=GitTrees(server.data_dir),
-        gatekeeper=LocalGatekeeper(sandbox, server.data_dir),
-        backends=Registry(watched.current, sandbox, Chat()),
-        deliveries=deliveries,
-        runs=runs,
-        audit=SqlAudit(database),
-        clock=clock,
-        telemetry=telemetry,
+    github = connect(server, clock, seconds_between_writes=configuration.policy.write_pause_s)
+    sandbox = sandboxes.choose(configuration.sandbox, tools())
+    ports = wrap(
+        Ports(
+            pulls=github.pulls,
+            checks=github.checks,
+            comments=github.comments,
+            repos=github.repos,
+            trees=GitTrees(
+                server.data_dir, name=BOT, email=f"{server.app_id}+{BOT}@users.noreply.github.com"
+            ),
+            gatekeeper=LocalGatekeeper(sandbox, server.data_dir),
+            backends=Registry(watched.current, sandbox, Chat()),
+            deliveries=deliveries,
+            runs=runs,
+            audit=SqlAudit(database, clock),
+            clock=clock,
+            telemetry=telemetry,
+        )
     )
     worker = None if role is Role.WEB else _worker(server, ports, watched, database, sandbox)
-    inbox = Inbox(deliveries, arrived=worker.dispatcher.arrived if worker else lambda: None)
+    inbox = Inbox(ports.deliveries, arrived=worker.dispatcher.arrived if worker else lambda: None)
     web = application(
         Webhooks(inbox, secrets=server.webhook_secrets, clock=clock, telemetry=telemetry),
         health={
@@ -147,6 +160,11 @@ def build(
         lifespan=_lifespan(inbox, worker, database, github),
     )
     return App(web, database, ports, github, worker)
+
+
+def tools() -> str:
+    """Return the PATH that a sandbox's tools come from: the server's own, its interpreter first."""
+    return f"{Path(sys.executable).parent}{os.pathsep}{environment().get('PATH', os.defpath)}"
 
 
 def _worker(
@@ -186,7 +204,7 @@ def _worker_reason(worker: Worker | None) -> str:
 
 def _lifespan(
     inbox: Inbox, worker: Worker | None, database: store.Database, github: GitHub
-) -> Callable[[Starlette], object]:
+) -> Callable[[Starlette], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         await inbox.start()

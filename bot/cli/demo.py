@@ -12,7 +12,7 @@ import subprocess  # the server is the product itself, started as a user starts 
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,13 +23,15 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from bot.app import tools
 from bot.config.load import environment
+from bot.config.schema import SandboxConfig
 from bot.domain.errors import Broken
 from bot.simulator import stories
 from bot.simulator.model import ScriptedModel
 from bot.simulator.serve import SimOptions, Simulator
 from bot.simulator.stories import FALLBACK, PRIMARY, REPO, SCENES, Scene
-from bot.workspace import sandbox
+from bot.workspace.sandbox import Bubblewrap
 
 DEADLINE_S = 180.0
 LOOK_S = 0.2
@@ -105,7 +107,7 @@ class Demo:
         """Play all scenes; return whether each ended as told."""
         self._introduce()
         base = self._folder / "shop"
-        _write(base, stories.BASE)
+        stories.make_repository(base)
         options = SimOptions(repos={REPO: base}, data=self._folder / "github")
         with ScriptedModel() as model, Simulator(options) as github:
             port = _free_port()
@@ -123,7 +125,7 @@ class Demo:
         say("[bold]Regreen's demo.[/] Five red pull requests, repaired by the real server.")
         say("GitHub is [bold]simulated[/] on loopback; git, webhooks, CI commands are real.")
         say("The model is [bold]scripted[/]: its answers are fixed, and sometimes wrong.")
-        if reason := sandbox.available():
+        if reason := Bubblewrap(SandboxConfig(), tools()).available():
             say(
                 f"[yellow]No sandbox:[/] {reason}. The demo's own code runs without one; "
                 "a server would refuse to run yours."
@@ -142,7 +144,7 @@ class Demo:
                 primary=PRIMARY,
                 fallback=FALLBACK,
                 model_url=model.url,
-                driver="none" if sandbox.available() else "bubblewrap",
+                driver="none" if Bubblewrap(SandboxConfig(), tools()).available() else "bubblewrap",
             )
         )
         env = {
@@ -301,13 +303,6 @@ def _attempts(github: Simulator, number: int) -> int:
     bodies = [comment["body"] for comment in github.comments(REPO, number)]
     found = [int(match[1]) for body in bodies if (match := pattern.search(body))]
     return max(found, default=0)
-
-
-def _write(folder: Path, files: Mapping[str, str]) -> None:
-    for name, text in files.items():
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
 
 
 def _free_port() -> int:

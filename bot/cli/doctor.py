@@ -4,7 +4,7 @@ import json
 import shutil
 import socket
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from enum import StrEnum
 from typing import Annotated
 
@@ -13,15 +13,16 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from bot.app import tools
 from bot.config import load
-from bot.config.schema import Configuration, Server
+from bot.config.schema import Configuration, SandboxConfig, Server
 from bot.domain.errors import BotError
 from bot.domain.values import Value
 from bot.github.connect import connect
 from bot.runtime.clock import SystemClock
 from bot.store import database as store
 from bot.store.migrate import pending
-from bot.workspace import git, sandbox
+from bot.workspace.sandbox import Bubblewrap
 
 FREE_MB = 1024
 TOOLS = ("ruff", "prettier", "eslint", "gofmt", "cargo")
@@ -59,7 +60,7 @@ def command(
 def examine() -> Iterator[Finding]:
     """Look at everything, one after the other; what depends on a broken part is left out."""
     yield Finding("Python", Health.OK, sys.version.split()[0])
-    yield _checked("git", git.version, mend="install git 2.30 or newer")
+    yield _git()
     yield _sandbox()
     yield _tools()
     try:
@@ -76,15 +77,15 @@ def examine() -> Iterator[Finding]:
     yield from _github(server)
 
 
-def _checked(name: str, look: Callable[[], str], *, mend: str) -> Finding:
-    try:
-        return Finding(name, Health.OK, look())
-    except (BotError, OSError) as error:
-        return Finding(name, Health.FAILED, str(error), mend)
+def _git() -> Finding:
+    where = shutil.which("git")
+    if where is None:
+        return Finding("git", Health.FAILED, "not found on the PATH", "install git 2.30 or newer")
+    return Finding("git", Health.OK, where)
 
 
 def _sandbox() -> Finding:
-    reason = sandbox.available()
+    reason = Bubblewrap(SandboxConfig(), tools()).available()
     if not reason:
         return Finding("sandbox", Health.OK, "bubblewrap, no network")
     return Finding(

@@ -4,8 +4,10 @@ Everything here is data. The failures are real: the workflow runs these files wi
 Only the model is scripted, and the demo says so.
 """
 
+import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 REPO = "demo/shop"
 PRIMARY, FALLBACK = "scripted-primary", "scripted-fallback"
@@ -232,3 +234,18 @@ SCENES: tuple[Scene, ...] = (
         attempts=0,
     ),
 )
+
+
+def make_repository(folder: Path) -> None:
+    """Make the shop's repository in *folder*, with one commit on `main`."""
+    for name, text in BASE.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    person = ("-c", "user.name=Demo", "-c", "user.email=demo@example.org")
+    for words in (
+        ("init", "--quiet", "--initial-branch=main"),
+        ("add", "--all"),
+        (*person, "commit", "--quiet", "--message=Open the shop"),
+    ):
+        subprocess.run(["git", *words], cwd=folder, check=True)  # noqa: S603, S607 -- fixed words
