@@ -1,0 +1,357 @@
+"""What is decided about each event, from the facts."""
+
+import pytest
+
+import handlers
+from bot.domain.decisions import (
+    Acknowledge,
+    Decision,
+    Ignore,
+    Reset,
+    Settle,
+    Stop,
+    Supersede,
+    Tell,
+)
+from bot.domain.events import (
+    ButtonPressed,
+    Change,
+    ChecksChanged,
+    CommandGiven,
+    InstallationChanged,
+    Pinged,
+    PullChanged,
+    Swept,
+)
+from bot.domain.facts import EventFacts, Need
+from bot.domain.runs import Attempt, Result, RunState
+from bot.repair import replies
+from handlers import commands
+from tests.support.pulls import HEAD, NOW, OTHER, REF, a_comment, a_pull, a_run
+
+RED = ChecksChanged("octo/app", HEAD, "lint", red=True, pull=REF)
+GREEN = ChecksChanged("octo/app", HEAD, "lint", red=False, pull=REF)
+FAR = ChecksChanged("octo/app", HEAD, "lint", red=True)
+
+
+def facts(**known):
+    return EventFacts(now=NOW, **({"pull": a_pull()} | known))
+
+
+def changed(change, head=HEAD):
+    return PullChanged(REF, head, change)
+
+
+def ignored(event, known):
+    verdict = handlers.decide(event, known).verdict
+    assert isinstance(verdict, Ignore), verdict
+    return verdict.reason
+
+
+# --- checks -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("event", "known"),
+    [
+        pytest.param(RED, facts(), id="red"),
+        pytest.param(RED, facts(pull=a_pull(draft=True)), id="red draft"),
+        pytest.param(FAR, facts(pull=a_pull(head_repo="fork/app")), id="red fork"),
+        pytest.param(RED, facts(run=a_run(state=RunState.GREEN)), id="red again after green"),
+        pytest.param(GREEN, facts(run=a_run(state=RunState.WAITING_CI)), id="what a run waits for"),
+        pytest.param(GREEN, facts(run=a_run(state=RunState.GAVE_UP)), id="green after giving up"),
+        pytest.param(
+            GREEN, facts(run=a_run(state=RunState.GREEN, head=OTHER)), id="green at a new head"
+        ),
+    ],
+)
+def test_checks_settle(event, known):
+    verdict = handlers.decide(event, known).verdict
+    assert isinstance(verdict, Settle)
+    assert verdict.pull == REF
+    assert not verdict.now
+    assert not verdict.again
+
+
+@pytest.mark.parametrize(
+    ("event", "known", "reason"),
+    [
+        pytest.param(FAR, facts(pull=None), "no pull request", id="nobody's head"),
+        pytest.param(RED, facts(pull=a_pull(open=False)), "closed", id="closed"),
+        pytest.param(RED, facts(pull=a_pull(head=OTHER)), "head has moved since", id="stale"),
+        pytest.param(GREEN, facts(), "not red", id="green and nothing at work"),
+        pytest.param(GREEN, facts(run=a_run(state=RunState.GREEN)), "green", id="known green"),
+    ],
+)
+def test_checks_are_ignored(event, known, reason):
+    assert reason in ignored(event, known)
+
+
+# --- pull requests ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("event", "known", "verdict"),
+    [
+        pytest.param(
+            changed(Change.CLOSED),
+            facts(pull=a_pull(open=False)),
+            Supersede(REF, HEAD, "the pull request was closed", settle=False),
+            id="closed",
+        ),
+        pytest.param(
+            changed(Change.CLOSED),
+            facts(pull=None),
+            Supersede(REF, HEAD, "the pull request was closed", settle=False),
+            id="closed and gone",
+        ),
+        pytest.param(
+            changed(Change.PUSHED),
+            facts(run=a_run(head=OTHER)),
+            Supersede(REF, HEAD, "the pull request has a new head", settle=True),
+            id="pushed",
+        ),
+        pytest.param(
+            changed(Change.PUSHED, OTHER),
+            facts(),
+            Supersede(REF, HEAD, "the pull request has a new head", settle=True),
+            id="pushed, and again since: the newest head wins",
+        ),
+        pytest.param(
+            changed(Change.REOPENED),
+            facts(),
+            Settle(REF, "the pull request was reopened"),
+            id="reopened",
+        ),
+    ],
+)
+def test_pulls(event, known, verdict):
+    assert handlers.decide(event, known) == Decision(verdict)
+
+
+@pytest.mark.parametrize(
+    ("event", "known", "reason"),
+    [
+        pytest.param(changed(Change.CLOSED), facts(), "reopened since", id="reopened since"),
+        pytest.param(
+            changed(Change.PUSHED), facts(run=a_run(head=OTHER, intent=HEAD)), "our own", id="ours"
+        ),
+        pytest.param(
+            changed(Change.PUSHED), facts(pull=a_pull(open=False)), "closed", id="pushed to closed"
+        ),
+        pytest.param(changed(Change.REOPENED), facts(pull=None), "closed", id="reopened and gone"),
+        pytest.param(changed(Change.OPENED), facts(), "checks will tell", id="opened"),
+    ],
+)
+def test_pulls_are_ignored(event, known, reason):
+    assert reason in ignored(event, known)
+
+
+# --- commands -----------------------------------------------------------------------------------
+
+
+def command(words, **known):
+    body = f"/regreen {words}"
+    event = CommandGiven(REF, 33, "ada", 1, body)
+    comment = a_comment(body, id=33, author="ada", author_id=1, mine=False)
+    return event, facts(**({"permission": "write", "comment": comment} | known))
+
+
+def decided(words, **known):
+    return handlers.decide(*command(words, **known))
+
+
+@pytest.mark.parametrize(
+    ("words", "verdict", "reaction"),
+    [
+        ("help", Tell("ada asked: /regreen help"), "+1"),
+        ("", Tell("ada asked: /regreen help"), "+1"),
+        ("status", Tell("ada asked: /regreen status"), "eyes"),
+        ("fix", Settle(REF, "ada asked: /regreen fix", now=True, again=True), "rocket"),
+        ("FIX please", Settle(REF, "ada asked: /regreen fix", now=True, again=True), "rocket"),
+        ("retry", Settle(REF, "ada asked: /regreen retry", now=True, again=True), "rocket"),
+        ("stop", Stop(REF, "ada asked: /regreen stop"), "+1"),
+        ("reset", Reset(REF, "ada asked: /regreen reset"), "+1"),
+    ],
+)
+@pytest.mark.parametrize("permission", ["write", "maintain", "admin"])
+def test_commands_by_writers(words, verdict, reaction, permission):
+    decision = decided(words, permission=permission)
+    assert decision.verdict == verdict
+    assert decision.acknowledge is not None
+    assert decision.acknowledge.reaction == reaction
+    assert decision.acknowledge.comment == 33
+    assert bool(decision.acknowledge.reply) == isinstance(verdict, Tell)
+
+
+@pytest.mark.parametrize("permission", ["none", "read", "triage", ""])
+@pytest.mark.parametrize("words", ["fix", "help", "nonsense"])
+def test_commands_by_others_are_refused_without_a_word(permission, words):
+    decision = decided(words, permission=permission)
+    assert isinstance(decision.verdict, Ignore)
+    assert decision.acknowledge == Acknowledge(REF, 33, "-1")
+
+
+def test_a_comment_that_was_edited_since_is_refused():
+    decision = decided("fix", comment=a_comment("/regreen fix it", mine=False))
+    assert decision == Decision(
+        Ignore("the comment was edited since"), Acknowledge(REF, 33, "confused")
+    )
+
+
+def test_a_comment_that_is_gone_is_refused_and_there_is_nothing_to_react_to():
+    assert decided("fix", comment=None) == Decision(Ignore("the comment was deleted since"))
+
+
+def test_an_unknown_command_is_answered_with_those_that_exist():
+    decision = decided("fx @everyone")
+    assert isinstance(decision.verdict, Ignore)
+    assert decision.acknowledge is not None
+    assert decision.acknowledge.reaction == "confused"
+    assert replies.help_text() in decision.acknowledge.reply
+
+
+@pytest.mark.parametrize("words", ["fix", "retry"])
+@pytest.mark.parametrize("pull", [a_pull(open=False), None], ids=["closed", "gone"])
+def test_work_needs_an_open_pull_request(words, pull):
+    decision = decided(words, pull=pull)
+    assert isinstance(decision.verdict, Ignore)
+    assert decision.acknowledge is not None
+    assert decision.acknowledge.reaction == "confused"
+    assert "open pull request" in decision.acknowledge.reply
+
+
+def test_the_help_tells_of_every_command_and_of_no_other():
+    assert set(replies.COMMANDS) == set(commands.COMMANDS)
+    assert all(f"`/regreen {word}`" in replies.help_text() for word in commands.COMMANDS)
+
+
+def test_the_status_says_where_the_run_stands():
+    attempt = Attempt(
+        number=2,
+        trigger="pr-7-aaaaaaaaaaaa",
+        head=HEAD,
+        started_at=NOW,
+        backend="qwen",
+        result=Result.REJECTED,
+        reason="tests failed, says @everyone",
+    )
+    run = a_run(state=RunState.WAITING_PERSON, reason="it is a secret", attempts=(attempt,))
+    text = replies.status_text(a_pull(head=OTHER), run)
+    assert "waiting for a person" in text
+    assert "it is a secret" in text
+    assert "attempt 2: rejected by `qwen`" in text
+    assert "head is now bbbbbbbbbbbb" in text
+    assert "@everyone" not in text, "nobody is called"
+
+
+def test_the_status_of_nothing():
+    assert "has not worked" in replies.status_text(a_pull(), None)
+
+
+def test_every_state_has_its_words():
+    assert all(replies.status_text(a_pull(), a_run(state=state)) for state in RunState)
+
+
+# --- buttons ------------------------------------------------------------------------------------
+
+
+def pressed(button, **known):
+    event = ButtonPressed(REF, HEAD, button, "ada", 1)
+    return handlers.decide(event, facts(**({"permission": "write"} | known)))
+
+
+@pytest.mark.parametrize(
+    ("button", "verdict"),
+    [
+        ("fix", Settle(REF, "ada pressed fix", now=True, again=True)),
+        ("rerun", Settle(REF, "ada pressed rerun", now=True, again=True)),
+        ("stop", Stop(REF, "ada pressed stop")),
+    ],
+)
+def test_buttons(button, verdict):
+    assert pressed(button) == Decision(verdict)
+
+
+@pytest.mark.parametrize(
+    ("button", "known", "reason"),
+    [
+        pytest.param("fix", {"permission": "read"}, "may not", id="reader"),
+        pytest.param("fix", {"pull": a_pull(head=OTHER)}, "moved", id="old head"),
+        pytest.param("fix", {"pull": a_pull(open=False)}, "closed", id="closed"),
+        pytest.param("fix", {"pull": None}, "closed", id="gone"),
+        pytest.param("dance", {}, "no button", id="unknown"),
+    ],
+)
+def test_buttons_are_ignored(button, known, reason):
+    decision = pressed(button, **known)
+    assert isinstance(decision.verdict, Ignore)
+    assert reason in decision.verdict.reason
+
+
+# --- the rest -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("known", "verdict"),
+    [
+        pytest.param(facts(), Settle(REF, "the sweep found it"), id="open"),
+        pytest.param(facts(run=a_run()), Settle(REF, "the sweep found it"), id="at work"),
+        pytest.param(
+            facts(run=a_run(head=OTHER, intent=HEAD)),
+            Settle(REF, "the sweep found it"),
+            id="our own push",
+        ),
+        pytest.param(
+            facts(run=a_run(head=OTHER)),
+            Supersede(REF, HEAD, "the pull request has a new head", settle=True),
+            id="a push that was missed",
+        ),
+        pytest.param(
+            facts(pull=a_pull(open=False), run=a_run()),
+            Supersede(REF, HEAD, "the pull request was closed", settle=False),
+            id="a close that was missed",
+        ),
+        pytest.param(
+            facts(pull=None, run=a_run()),
+            Supersede(REF, HEAD, "the pull request was closed", settle=False),
+            id="gone",
+        ),
+        pytest.param(
+            facts(pull=a_pull(open=False), run=a_run(state=RunState.GREEN)),
+            Ignore("the pull request is closed"),
+            id="closed and done",
+        ),
+        pytest.param(facts(pull=None), Ignore("the pull request is closed"), id="nothing"),
+    ],
+)
+def test_the_sweep(known, verdict):
+    assert handlers.decide(Swept(REF), known) == Decision(verdict)
+
+
+@pytest.mark.parametrize(
+    ("event", "said"),
+    [
+        (InstallationChanged(8, "created", ("octo/app",)), "8: created octo/app; the next sweep"),
+        (InstallationChanged(8, "deleted"), "8: deleted; its runs end"),
+        (Pinged("Keep it simple."), "Keep it simple."),
+    ],
+)
+def test_what_is_only_noted(event, said):
+    assert said in ignored(event, facts(pull=None))
+
+
+@pytest.mark.parametrize(
+    ("event", "needs"),
+    [
+        (RED, {Need.PULL, Need.RUN}),
+        (changed(Change.PUSHED), {Need.PULL, Need.RUN}),
+        (command("fix")[0], {Need.PULL, Need.RUN, Need.PERMISSION, Need.COMMENT}),
+        (ButtonPressed(REF, HEAD, "fix", "ada", 1), {Need.PULL, Need.PERMISSION}),
+        (InstallationChanged(8, "created"), set()),
+        (Swept(REF), {Need.PULL, Need.RUN}),
+        (Pinged(), set()),
+    ],
+)
+def test_needs(event, needs):
+    assert handlers.needs(event) == needs
