@@ -24,6 +24,7 @@ from bot.domain.values import Remote, Sha
 from bot.workspace import process
 from bot.workspace.process import Called
 
+_OLDEST = (2, 31)  # the first that takes settings from its environment
 _LOCAL_S = 120.0
 _REMOTE_S = 900.0
 _REPO = re.compile(r"[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+")
@@ -104,7 +105,9 @@ class Git:
     ) -> None:
         self._mirrors = root / "mirrors"
         self._program = shutil.which("git") or "git"
-        self._settings = _SETTINGS | {f"protocol.{name}.allow": "always" for name in protocols}
+        self._settings = dict(_SETTINGS) | {
+            f"protocol.{name}.allow": "always" for name in protocols
+        }
         self._environment = {
             **_ENVIRONMENT,
             **environment,
@@ -208,6 +211,19 @@ class Git:
             with mirror.with_suffix(".lock").open("w") as lock:
                 fcntl.flock(lock, fcntl.LOCK_EX)
                 yield
+
+
+def version() -> str:
+    """Return git's version, such as 2.39.5; raise NeedsPerson when it is missing or too old."""
+    program = shutil.which("git")
+    if program is None:
+        raise NeedsPerson("git is not installed")
+    called = process.call([program, "--version"], env=_ENVIRONMENT, timeout_s=_LOCAL_S)
+    found = re.search(rb"(\d+)\.(\d+)[.\d]*", called.stdout)
+    if found is None or (int(found[1]), int(found[2])) < _OLDEST:
+        told = called.stdout.decode(errors="replace").strip()
+        raise NeedsPerson(f"git {'.'.join(map(str, _OLDEST))} or newer is needed, not {told!r}")
+    return found[0].decode().rstrip(".")
 
 
 @contextmanager

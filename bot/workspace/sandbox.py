@@ -22,7 +22,7 @@ from bot.config.schema import SandboxConfig
 from bot.domain.errors import NeedsPerson
 from bot.domain.ports import Finished, Sandbox
 from bot.workspace import process
-from bot.workspace.toolpath import tool_path
+from bot.workspace.toolpath import host_path, tool_path
 
 HOME = "/home/regreen"
 TREE = "/tree"
@@ -236,8 +236,18 @@ class NoSandbox:
                 process.kill_marked("REGREEN_COMMAND", mark)
 
 
-def choose(config: SandboxConfig, path: str) -> Sandbox:
-    """Return the configured sandbox; raise NeedsPerson, with the mend, when it cannot be used."""
+def available() -> str | None:
+    """Return why this machine has no sandbox, or None when it has one that holds."""
+    sandbox = Bubblewrap(SandboxConfig(), host_path())
+    return sandbox.available() or "; ".join(sandbox.selftest()) or None
+
+
+def choose(config: SandboxConfig, path: str | None = None) -> Sandbox:
+    """Return the configured sandbox; raise NeedsPerson, with the mend, when it cannot be used.
+
+    `path` is the PATH whose tools commands may use, this process's own when it is left out.
+    """
+    path = host_path() if path is None else path
     if config.driver == "none":
         return NoSandbox(config, path)
     if config.driver != "bubblewrap":

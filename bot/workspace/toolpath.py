@@ -8,6 +8,7 @@ that the shims would choose. Home folders are never shown whole.
 
 import os
 import pwd
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,11 @@ class ToolPath:
 
     path: str
     shown: tuple[Path, ...]
+
+
+def host_path() -> str:
+    """Return the PATH of this process, after the folder of its own interpreter and tools."""
+    return os.pathsep.join([str(Path(sys.executable).parent), *os.get_exec_path()])
 
 
 def tool_path(path: str) -> ToolPath:

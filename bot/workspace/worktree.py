@@ -124,8 +124,8 @@ class WorkTree:
         )
         raw = self._git.must(self._repo, *words, tree, extra=self._bare).splitlines()
         blobs = b"\n".join(line.split()[3] for line in raw) + b"\n" if raw else b""
-        words = ("cat-file", "--batch-check=%(objectsize)")
-        sizes = self._git.must(self._repo, *words, stdin=blobs, extra=self._bare).split()
+        ask = ("cat-file", "--batch-check=%(objectsize)")
+        sizes = self._git.must(self._repo, *ask, stdin=blobs, extra=self._bare).split()
         if sum(int(size) for size in sizes if size.isdigit()) > _DIFF_BYTES:
             raise Broken(f"the change holds more than {_DIFF_BYTES // 1024 // 1024} MB")
 
@@ -150,8 +150,8 @@ class GitTrees:
         self,
         root: Path,
         *,
-        name: str,
-        email: str,
+        name: str = "regreen[bot]",
+        email: str = "regreen[bot]@users.noreply.github.com",
         protocols: Sequence[str] = ("http", "https"),
         environment: Mapping[str, str] | None = None,
     ) -> None:

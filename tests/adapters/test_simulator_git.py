@@ -86,7 +86,7 @@ def host(tmp_path) -> Iterator[Host]:
 
 
 @pytest.fixture
-def clone(host, tmp_path) -> Path:
+def clone(host: Host, tmp_path: Path) -> Path:
     clone = tmp_path / "clone"
     git(tmp_path, "clone", "-q", host.at(WRITER), str(clone))
     git(clone, "checkout", "-q", "-B", "main")

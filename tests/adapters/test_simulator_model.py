@@ -22,7 +22,7 @@ def ask(model: ScriptedModel, prompt: str = "Mend it", name: str = "m", **more) 
 
 
 def text(reply: httpx.Response) -> str:
-    return reply.json()["choices"][0]["message"]["content"]
+    return str(reply.json()["choices"][0]["message"]["content"])
 
 
 def test_replies_come_in_order_and_the_last_is_repeated(model):

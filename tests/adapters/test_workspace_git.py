@@ -1,6 +1,7 @@
 """Mirrors, trees, commits and pushes, with a real git; remotes are files and loopback HTTP."""
 
 import os
+import re
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from bot.domain.errors import Broken, Gone, NeedsPerson, TryLater
 from bot.domain.values import Remote, Sha
 from bot.simulator.git import Access, git_app
 from bot.simulator.loopback import served
+from bot.workspace.git import version
 from bot.workspace.worktree import GitTrees
 
 AT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -512,6 +514,10 @@ def test_many_threads_may_want_the_same_repository(origin, trees):
     for thread in threads:
         thread.join(60)
     assert sorted(seen) == sorted([f"{n}\n" for n in range(4)] * 2)
+
+
+def test_the_version_of_git_is_told():
+    assert re.fullmatch(r"\d+\.\d+[.\d]*\d", version())
 
 
 def test_a_lock_that_a_killed_git_left_is_no_obstacle(origin, trees, tmp_path):

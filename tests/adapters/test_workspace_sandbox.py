@@ -13,7 +13,7 @@ import pytest
 from bot.config.schema import SandboxConfig
 from bot.domain.errors import NeedsPerson
 from bot.workspace.process import HEAD, TAIL
-from bot.workspace.sandbox import Bubblewrap, NoSandbox, choose
+from bot.workspace.sandbox import Bubblewrap, NoSandbox, available, choose
 from bot.workspace.toolpath import tool_path
 
 TOOLS = os.pathsep.join([str(Path(sys.executable).parent), os.defpath])
@@ -108,7 +108,8 @@ def test_head_and_tail_of_a_long_output_are_kept(sandbox, tmp_path):
 def test_nothing_is_left_running(sandbox, tmp_path):
     name = f"300.{os.getpid()}"
     sh(sandbox, tmp_path, f"setsid sleep {name} & (sleep {name} &) ; nohup sleep {name} & echo")
-    assert [p for p in psutil.process_iter(["cmdline"]) if name in (p.info["cmdline"] or ())] == []
+    left = [p for p in psutil.process_iter(["cmdline"]) if name in (p.info["cmdline"] or ())]
+    assert psutil.wait_procs(left, 10)[1] == []  # those that are being killed may take a moment
 
 
 def test_a_program_that_does_not_exist_is_no_success(sandbox, tmp_path):
@@ -279,6 +280,8 @@ def test_a_missing_bubblewrap_is_told_with_the_mend(tmp_path):
 def test_bubblewrap_is_chosen_where_it_works():
     skip_without_bubblewrap()
     assert choose(SandboxConfig(), TOOLS).name == "bubblewrap"
+    assert choose(SandboxConfig()).name == "bubblewrap"
+    assert available() is None
 
 
 # --- Tools ------------------------------------------------------------------------------------
