@@ -191,7 +191,7 @@ def test_a_re_run_waits_as_long_as_the_log_asked():
 
 
 def test_a_status_of_another_system_cannot_be_run_again_from_here():
-    step = a_step(FailureType.TRANSIENT, kind=CheckKind.STATUS)
+    step = a_step(FailureType.TRANSIENT, source=CheckKind.STATUS)
     world = World(steps=(step,))
     world.play()
     assert world.run.state is RunState.WAITING_PERSON

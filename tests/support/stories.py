@@ -71,7 +71,8 @@ def a_step(kind=FailureType.TEST_ASSERT, name="test", **changes) -> FailingStep:
         fingerprint=changes.pop("fingerprint", f"fp-{name}"),
         retry_after_s=changes.pop("retry_after_s", None),
     )
-    return FailingStep(a_check(name, **changes), signal, ("pytest -q",))
+    source = changes.pop("source", CheckKind.JOB)
+    return FailingStep(a_check(name, kind=source, **changes), signal, ("pytest -q",))
 
 
 def a_policy(**changes) -> Policy:
