@@ -23,7 +23,8 @@ from bot.domain.ports import Finished
 
 HEAD = 64 * 1024  # bytes kept from the beginning of an output
 TAIL = 192 * 1024  # and from its end, where test runners say what failed
-_LOOK_S = 1.0  # how often a running command is looked at
+_LOOK_S = 0.5  # how often a running command is looked at
+_ASK_S = 1.0  # how often somebody is asked whether it shall stop
 _DRAIN_S = 2.0  # how long its output may trickle after its end
 _CHUNK = 64 * 1024
 
@@ -180,6 +181,7 @@ def _watch(
     fault: Callable[[psutil.Process], str | None],
 ) -> _Ended:
     seen = psutil.Process(process.pid)
+    ask_at = time.monotonic() + _ASK_S
     while True:
         left = deadline - time.monotonic()
         with contextlib.suppress(subprocess.TimeoutExpired):
@@ -187,8 +189,10 @@ def _watch(
             return _Ended()
         if left <= 0:
             return _Ended("\n[killed: out of time]\n", timed_out=True)
-        if stop():
-            return _Ended("\n[killed: stopped]\n", stopped=True)
+        if time.monotonic() >= ask_at:
+            ask_at += _ASK_S
+            if stop():
+                return _Ended("\n[killed: stopped]\n", stopped=True)
         with contextlib.suppress(psutil.Error):  # it may have ended meanwhile
             reason = fault(seen)
             if reason is not None:

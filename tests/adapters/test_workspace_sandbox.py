@@ -1,6 +1,7 @@
 """The sandbox: the same contract on bubblewrap and on none, and what only bubblewrap holds."""
 
 import os
+import shutil
 import socket
 import sys
 import threading
@@ -215,6 +216,18 @@ def test_neither_our_environment_nor_our_open_files_are_seen(bubblewrap, tmp_pat
     with (tmp_path / "held").open("w"):
         ended = sh(bubblewrap, tmp_path, look)
     assert ended.output.split() == ["0", "1", "2", "3"]  # 3 is the folder that ls reads
+
+
+def test_the_probe_finds_no_way_out(bubblewrap, tmp_path):
+    shared = os.environ.get("REGREEN_SHARED")  # noqa: TID251  # where the probe lies, if anywhere
+    if shared is None:
+        pytest.skip("REGREEN_SHARED does not say where the probe is")
+    shutil.copy(Path(shared) / "conformance" / "sandbox_probe.py", tmp_path / "probe.py")
+    ended = bubblewrap.run(("python", "probe.py"), tmp_path, timeout_s=60, env={"LINGER": "1"})
+    told = ended.output.splitlines()
+    assert [line for line in told if not line.startswith("held ")] == []
+    assert len(told) > 30
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["probe.py"]
 
 
 def test_a_file_cannot_fill_the_disk(bubblewrap, tmp_path):
