@@ -184,8 +184,9 @@ LOST = [
 
 @pytest.mark.parametrize("lost", LOST)
 def test_a_comment_that_arrived_is_not_posted_again(github, bot, lost: Answer) -> None:
-    others = [a_comment(1, "hi", app=None), a_comment(2, "hi", kind="User"), a_comment(3, "other")]
-    github.on("GET", COMMENTS, Answer(body=[*others, a_comment(11, "hi\r\n")]))
+    others = [a_comment(13, "hi", app=None), a_comment(14, "hi", kind="User"), a_comment(15, "o")]
+    others.append(a_comment(16, "hi", app=15368))
+    github.on("GET", COMMENTS, Answer(body=[a_comment(11, "hi\r\n"), *others]))
     github.on("POST", COMMENTS, lost, Answer(201, a_comment(12, "hi")))
 
     assert bot.comments.post(PULL, "hi") == 11

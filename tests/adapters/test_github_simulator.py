@@ -1,11 +1,15 @@
 """`bot.github` against the simulated GitHub, over real HTTP: what it reads, makes and finds."""
 
+import importlib.util
 import itertools
+import os
 import subprocess
+import warnings
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -438,3 +442,59 @@ def test_tokens_and_log_links_that_hardly_live(source: Path) -> None:
         bot.close()
 
         assert len(sim.hub.state.tokens) == 1
+
+
+# --- GitHub's own description -----------------------------------------------------------------
+
+
+def checker_of(shared: str) -> tuple[ModuleType, Any]:
+    """Load the checker that lies beside the project, and GitHub's description with it."""
+    place = Path(shared) / "conformance"
+    spec = importlib.util.spec_from_file_location("conform", place / "conform.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)  # it leaves closing its files to Python
+        return module, module.Conform(place / "extract")
+
+
+def test_what_we_send_is_in_githubs_description(source: Path) -> None:
+    shared = os.environ.get("REGREEN_SHARED")  # noqa: TID251 - where the checker lies
+    if not shared:
+        pytest.skip("REGREEN_SHARED is not set: no description of GitHub to check against")
+    checker, rules = checker_of(shared)
+    seen = []
+
+    def wrap(app):
+        seen.append(checker.ConformMiddleware(app, rules))
+        return seen[0]
+
+    with Simulator(SimOptions({REPO: source}, run_workflows=False), wrap=wrap) as sim:
+        bot = connected_to(sim)
+        pull = PullRef(REPO, sim.open_pull(REPO, {"a.py": "z\n"}))
+        head = head_of(sim, pull)
+        sim.fail_check(REPO, pull.number, "lint", "boom\n")
+        sim.finish_check(REPO, head, "cover", "failure", title="Coverage")
+        notes = tuple(Annotation("a.py", line, f"wrong {line}") for line in range(1, 61))
+        bot.checks.show(a_card(pull, head, done=False, annotations=notes))
+        bot.checks.show(a_card(pull, head, buttons=True, annotations=notes))
+        found = bot.checks.at(REPO, head)
+        for check in found:
+            bot.checks.log(REPO, check)
+        bot.checks.rerun(REPO, found)
+        comment = bot.comments.post(pull, "hello")
+        bot.comments.edit(pull, comment, "changed")
+        bot.comments.react(pull, comment, "eyes")
+        bot.comments.all(pull)
+        bot.pulls.open(REPO)
+        bot.repos.file(REPO, "a.py", head)
+        bot.repos.permission(REPO, "owner")
+        bot.repos.remote(REPO, write=True)
+        bot.repos.installed()
+        bot.whoami()
+        bot.close()
+
+    assert seen[0].bad == []
+    assert len(seen[0].seen) > 20
