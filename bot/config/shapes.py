@@ -104,7 +104,7 @@ class RegreenKeys(Value, frozen=True):
     autofix: bool | None = None
     fixers: bool | None = None
     settle_s: Seconds | None = None
-    sweep_s: Seconds | None = None
+    sweep_s: Positive | None = None
     write_pause_s: Seconds | None = None
     fallback_after: AtLeastOne | None = None
 

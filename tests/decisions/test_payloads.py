@@ -18,10 +18,10 @@ from bot.domain.events import (
     PullChanged,
     Unused,
 )
-from bot.domain.values import PullRef
+from bot.domain.values import PullRef, Sha
 from handlers import payloads
 
-SHA = "c" * 40
+SHA = Sha("c" * 40)
 APP = 4711
 PULL = PullRef("octo/app", 7)
 REPO = {"id": 10, "full_name": "octo/app"}
@@ -402,50 +402,55 @@ class Samples:
         self.largest = largest
 
     def make(self, schema, name="", depth=0):
+        schema = self._whole(schema)
+        types = schema["types"]
+        if "null" in types and (not self.largest or depth > 8 or types == {"null"}):
+            return None
+        if schema["enum"]:
+            return next(one for one in schema["enum"] if one is not None)
+        if "object" in types or schema["properties"]:
+            wanted, needed = schema["properties"], schema["required"]
+            keys = [key for key in wanted if key in needed or (self.largest and depth < 8)]
+            return {key: self.make(wanted[key], key, depth + 1) for key in keys}
+        if "array" in types:
+            few = self.largest and depth < 8 and isinstance(schema["items"], dict)
+            return [self.make(schema["items"], name, depth + 1)] if few else []
+        if "boolean" in types:
+            return True
+        if types & {"integer", "number"}:
+            return 1
+        return {"sha": SHA, "head_sha": SHA, "full_name": "octo/app"}.get(name, "x")
+
+    def _whole(self, schema):
+        """Return a schema with its references, choices and parts put together."""
         while "$ref" in schema:
             schema = self.schemas[schema["$ref"].rpartition("/")[2]]
-        if "allOf" in schema:
-            return self._merged(
-                [self.make(one, name, depth) for one in schema["allOf"]], schema, depth
-            )
         types = schema.get("type", [])
-        types = [types] if isinstance(types, str) else types
-        choices = schema.get("oneOf") or schema.get("anyOf")
-        if choices and not types:
-            return self.make(choices[-1 if self.largest else 0], name, depth)
-        if "null" in types and (not self.largest or depth > 12):
-            return None
-        if "enum" in schema:
-            return next(one for one in schema["enum"] if one is not None)
-        return self._plain(
-            schema, next((one for one in types if one != "null"), "object"), name, depth
-        )
-
-    def _plain(self, schema, kind, name, depth):
-        match kind:
-            case "object":
-                wanted = schema.get("properties", {})
-                needed = schema.get("required", [])
-                keys = [key for key in wanted if key in needed or (self.largest and depth < 8)]
-                return {key: self.make(wanted[key], key, depth + 1) for key in keys}
-            case "array":
-                items = schema.get("items")
-                few = self.largest and depth < 8 and isinstance(items, dict)
-                return [self.make(items, name, depth + 1)] if few else []
-            case "integer" | "number":
-                return 1
-            case "boolean":
-                return True
-        known = {"sha": SHA, "head_sha": SHA, "full_name": "octo/app"}
-        return known.get(name, "x")
-
-    def _merged(self, parts, schema, depth):
-        whole = {}
+        whole = {
+            "types": {types} if isinstance(types, str) else set(types),
+            "enum": schema.get("enum"),
+            "properties": dict(schema.get("properties", {})),
+            "required": set(schema.get("required", [])),
+            "items": schema.get("items"),
+        }
+        parts = [self._whole(part) for part in schema.get("allOf", [])]
+        if choices := schema.get("oneOf") or schema.get("anyOf"):
+            chosen = self._whole(choices[-1 if self.largest else 0])
+            if chosen["types"] != {"null"}:
+                chosen["types"] -= {"null"}  # another choice may be null as well
+            parts.append(chosen)
         for part in parts:
-            whole |= part or {}
-        return whole | self._plain(
-            {key: schema[key] for key in schema if key != "allOf"}, "object", "", depth
-        )
+            both = whole["types"] & part["types"] if whole["types"] else part["types"]
+            whole["types"] = both or whole["types"]
+            whole["enum"] = part["enum"] or whole["enum"]
+            whole["required"] |= part["required"]
+            if part["items"]:
+                items = [whole["items"], part["items"]]
+                whole["items"] = {"allOf": [one for one in items if one]}
+            for key, one in part["properties"].items():
+                mine = whole["properties"].get(key)
+                whole["properties"][key] = {"allOf": [mine, one]} if mine else one
+        return whole
 
 
 def description():
