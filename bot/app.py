@@ -129,6 +129,8 @@ def build(
     telemetry = PrometheusTelemetry(runs.count)
     github = connect(server, clock, seconds_between_writes=configuration.policy.write_pause_s)
     sandbox = sandboxes.choose(configuration.sandbox, tools())
+    trees = GitTrees(server.data_dir, name=BOT, email=f"{server.app_id}+{BOT}@{NO_REPLY}")
+    trees.sweep()
     ports = wrap(
         Ports(
             pulls=github.pulls,

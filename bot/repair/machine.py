@@ -525,7 +525,9 @@ def _reject(state: Pass, reason: str, at: datetime) -> Step:
     run, attempt = state.open_run, state.attempt
     following = route(state.policy, attempt.number, state.pull.number)
     if refusal := _no_more(state, attempt.failing, fallback=following.fallback):
-        return close(state, RunState.GAVE_UP, refusal, headline="giving up")
+        given_up = f"{reason}; giving up, because {refusal}"
+        state = with_attempt(state, result=Result.GAVE_UP, reason=given_up)
+        return close(state, RunState.GAVE_UP, refusal)
     rejected = sum(one.result is Result.REJECTED for one in run.attempts if one.head == run.head)
     delay_s = retry.rejected_delay_s(rejected, state.policy.retry, str(run.id))
     run = msgspec.structs.replace(run, wake_at=at + timedelta(seconds=delay_s))

@@ -35,6 +35,7 @@ COUNTERS = {
     ),
 }
 QUIET = frozenset({"delivery"})  # one per webhook: metrics say enough
+RENAMED = {"event": "delivery"}
 BUCKETS_S = (0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800)
 INTAKE_BUCKETS_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10)
 
@@ -81,8 +82,8 @@ class PrometheusTelemetry:
             self._counters[kind].labels(*(labels.get(name, "") for name in names)).inc()
         elif kind.isidentifier():
             self._events.labels(kind).inc()
-        if kind not in QUIET:
-            self._log.info(kind, **labels)
+        if kind not in QUIET:  # structlog's own word for the message is `event`
+            self._log.info(kind, **{RENAMED.get(name, name): text for name, text in labels.items()})
 
     def took(self, kind: str, duration: timedelta, **labels: str) -> None:
         """Record how long *kind* took; log it, unless it is the intake."""
