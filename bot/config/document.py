@@ -4,6 +4,8 @@ The parser does not tell where a key stood, so the lines are found by reading th
 statement: a statement ends where what was gathered so far is TOML by itself.
 """
 
+import re
+import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -42,8 +44,18 @@ def parse(text: str, name: str) -> Document:
             fault = "the file ends within a value or a table's name"
         raise ConfigError(f"{name}:{error.line}: not valid TOML: {fault}") from error
     except TOMLKitError as error:
-        raise ConfigError(f"{name}: not valid TOML: {error}") from error
+        raise ConfigError(f"{name}{_line_of_fault(text)}: not valid TOML: {error}") from error
     return Document(name, values, _lines(text))
+
+
+def _line_of_fault(text: str) -> str:
+    """Return `:line` for a fault, such as a key given twice, that tomlkit tells no line of."""
+    try:
+        tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        found = re.search(r"at line (\d+)", str(error))
+        return f":{found[1]}" if found else ""
+    return ""
 
 
 def _lines(text: str) -> dict[KeyPath, int]:
