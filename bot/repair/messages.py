@@ -15,7 +15,6 @@ from bot.domain.values import (
     CommandResult,
     Conclusion,
     FailingStep,
-    PullRef,
     RunId,
     Sha,
     Usage,
@@ -66,7 +65,7 @@ def attempt_comment(run: Run, attempt: Attempt) -> str:
         *_checklist(attempt),
         "",
         f"{_cost(attempt)} · Run `{run.id}`",
-        *_details(run.pull, attempt),
+        *_details(attempt),
     ]
     return "\n".join(parts) + "\n"
 
@@ -115,7 +114,7 @@ def _proof_line(attempt: Attempt) -> str:
     verdict = attempt.verification
     where = f" ({verdict.sandbox})" if verdict.sandbox else ""
     if verdict.approved:
-        commands = ", ".join(name(result.name) for result in verdict.results)
+        commands = ", ".join(_shown(result) for result in verdict.results)
         return f"- [x] **Proved** in a fresh tree{where}: {commands} passed"
     return f"- [ ] **Not proved**{where}: {quote(verdict.reason)}"
 
@@ -141,7 +140,7 @@ def _cost(attempt: Attempt) -> str:
     return f"{money} · **Time:** {seconds:.0f} s"
 
 
-def _details(pull: PullRef, attempt: Attempt) -> list[str]:
+def _details(attempt: Attempt) -> list[str]:
     parts: list[str] = []
     if attempt.diff:
         shown = attempt.diff[:DIFF_CHARACTERS]
@@ -159,7 +158,7 @@ def _details(pull: PullRef, attempt: Attempt) -> list[str]:
             "Which backend, and why", "\n".join(f"- {quote(n)}" for n in attempt.notices)
         )
     ask = "`/regreen stop` stops me, `/regreen retry` tries again, `/regreen help` tells the rest."
-    return [*parts, "", f"<sub>{ask} For {pull}.</sub>"]
+    return [*parts, "", f"<sub>{ask}</sub>"]
 
 
 def _apply_command(diff: str) -> str:
@@ -173,9 +172,15 @@ def _apply_command(diff: str) -> str:
 def _proof(result: CommandResult) -> str:
     verdict = "passed" if result.passed else "timed out" if result.timed_out else "failed"
     tail = result.output[-PROOF_CHARACTERS:]
-    head = f"{name(result.name)} {verdict} in {result.seconds:.1f} s (exit code {result.exit_code})"
+    head = f"{_shown(result)} {verdict} in {result.seconds:.1f} s (exit code {result.exit_code})"
     shown = fence(f"$ {result.command}\n{tail}")
     return f"{head}\n\n{shown}"
+
+
+def _shown(result: CommandResult) -> str:
+    """Show a command by its first telling line."""
+    lines = [line for line in result.command.splitlines() if not line.startswith(("cd ", "set "))]
+    return name(lines[0] if lines else result.name)
 
 
 def _fold(title: str, body: str, *, opened: bool = False) -> list[str]:
