@@ -1,5 +1,6 @@
 """`regreen simulator`: a GitHub on loopback that serves local git repositories."""
 
+import signal
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -32,7 +33,7 @@ def command(  # noqa: PLR0913 - one parameter per option
     ] = None,
     private: Annotated[bool, typer.Option(help="Hide the repositories from strangers.")] = False,
 ) -> None:
-    """Serve until Ctrl-C."""
+    """Serve until Ctrl-C or SIGTERM."""
     people = dict(_pair(each, "login=permission") for each in (*DEFAULT_PEOPLE, *(person or ())))
     options = SimOptions(
         repos={name: Path(path) for name, path in (_pair(r, "owner/name=PATH") for r in repo)},
@@ -46,9 +47,15 @@ def command(  # noqa: PLR0913 - one parameter per option
     )
     if secret:
         options = replace(options, webhook_secret=secret)
-    with Simulator(options) as simulator:
-        _tell(simulator)
-        threading.Event().wait()
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    try:
+        with Simulator(options) as simulator:
+            _tell(simulator)
+            stop.wait()
+    except (KeyError, ValueError) as error:
+        raise typer.BadParameter(str(error)) from error
 
 
 def _pair(text: str, form: str) -> tuple[str, str]:

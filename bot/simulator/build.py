@@ -99,7 +99,9 @@ def build(options: SimOptions, data: Path, url: str, observer: OnDelivery | None
     for full_name, source in options.repos.items():
         _install(hub, add_repo(hub, full_name, source, parent=None))
     for fork, parent in options.forks.items():
-        origin = state.repos[parent]
+        origin = state.repos.get(parent)
+        if origin is None:
+            raise ValueError(f"{fork} cannot be a fork of {parent}, which is not served")
         add_repo(hub, fork, origin.git.path, parent=origin)
     key = data / "app.pem"
     key.touch(mode=0o600)

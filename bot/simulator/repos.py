@@ -252,15 +252,25 @@ def import_repo(source: Path, target: Path) -> GitRepo:
     repo = GitRepo(target)
     if not source.is_dir():
         raise ValueError(f"{source} is not a folder")
+    if target.exists():
+        raise ValueError(f"{target} is already there: name another data folder")
+    try:
+        _copy(repo, source)
+    except subprocess.CalledProcessError as error:
+        raise ValueError(f"{source}: {error.stderr.decode(errors='replace').strip()}") from error
+    repo.run("config", "gc.auto", "0")
+    return repo
+
+
+def _copy(repo: GitRepo, source: Path) -> None:
     if (source / ".git").exists() or (source / "HEAD").exists():
-        repo.run("clone", "--quiet", "--bare", "--no-hardlinks", "--", str(source), str(target))
+        words = ("clone", "--quiet", "--bare", "--no-hardlinks")
+        repo.run(*words, "--", str(source), str(repo.path))
         repo.ask("remote", "remove", "origin")
     else:
         _begin_from(repo, source)
-    repo.run("config", "gc.auto", "0")
     if repo.branch(repo.default_branch()) is None:  # a detached HEAD, as CI leaves behind
         _adopt_head(repo, source)
-    return repo
 
 
 def _begin_from(repo: GitRepo, folder: Path) -> None:

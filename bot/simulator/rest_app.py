@@ -41,9 +41,9 @@ def list_deliveries(call: Call) -> Any:
     attempts = sorted(call.hub.outbox.attempts, key=lambda a: a.id, reverse=True)
     cursor = call.query.get("cursor", "")
     if cursor:
-        if not cursor.lstrip("v1_").isdigit():
+        if not cursor.isdigit():
             raise invalid("Delivery", "cursor", "cursor is invalid", "invalid")
-        attempts = [a for a in attempts if a.id <= int(cursor.lstrip("v1_"))]
+        attempts = [a for a in attempts if a.id <= int(cursor)]
     wanted = call.query.get("status")
     if wanted:
         attempts = [a for a in attempts if (a.status == "OK") == (wanted == "success")]

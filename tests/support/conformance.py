@@ -6,6 +6,7 @@ and nothing is checked.
 
 import importlib.util
 import os
+import warnings
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,9 @@ def _module(folder: Path) -> Any:
 
 @cache
 def _description(folder: Path) -> Any:
-    return _module(folder).Conform(str(folder / "extract"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)  # the checker leaves its files to Python
+        return _module(folder).Conform(str(folder / "extract"))
 
 
 class Conformance:
@@ -51,8 +54,9 @@ class Conformance:
             return app
         description = _description(self.folder)
         middleware = _module(self.folder).ConformMiddleware
-        self.middleware = middleware(app, description, prefix="/api/v3")
-        return self.middleware
+        checked: ASGIApp = middleware(app, description, prefix="/api/v3")
+        self.middleware = checked
+        return checked
 
     def delivery(self, event: str, payload: dict[str, Any]) -> None:
         action = str(payload.get("action", ""))
