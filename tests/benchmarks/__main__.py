@@ -1,0 +1,8 @@
+"""`make bench`: what the product costs, measured on this machine now."""
+
+from rich.console import Console
+
+from tests.benchmarks import intake
+
+if __name__ == "__main__":
+    intake.run(Console())
