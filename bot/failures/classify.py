@@ -21,6 +21,7 @@ from bot.failures.summary import message, text
 from bot.failures.taxonomy import RETRYABLE, SEVERITY
 
 THRESHOLD = 0.4
+RIVAL = 0.25  # a kind this much weaker than the root of its region is noise
 MAX_EVIDENCE = 8
 MAX_WAIT_S = 24 * 3600.0
 RETRY_AFTER = Pattern(r"(?i)\bretry[- ]after[\"']?[:=]? *[\"']?(\d{1,9})\b")
@@ -76,6 +77,7 @@ def _signals(region: Region, step: str, now: datetime | None) -> list[Signal]:
     if not best:
         return [_unknown(region, rows, 0.75)]
     ranked = sorted(best.items(), key=lambda item: -item[1].score)
+    ranked = [item for item in ranked if item[1].score >= top - RIVAL]
     return [
         _signal(region, kind, match, rows, _confidence(position, ranked), now)
         for position, (kind, match) in enumerate(ranked)

@@ -22,8 +22,14 @@ NOISE: tuple[tuple[re.Pattern[str], str], ...] = (
     ),
     (re.compile(r"\b\d{1,2}:\d\d:\d\d(?:[.,]\d{1,9})?\b"), "<time>"),
     (re.compile(r"\b[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}\b"), "<id>"),
+    (
+        re.compile(
+            r"\b\d{1,12}(?:\.\d{1,12})? ?(?:ms|µs|us|ns|s|sec|secs|seconds?|minutes?|mins?|m|h)\b"
+        ),
+        "<duration>",
+    ),
     (re.compile(r"\b0x[0-9a-fA-F]{1,32}\b"), "<address>"),
-    (re.compile(r"\b(?=[a-f]{0,40}\d)[0-9a-f]{7,64}\b"), "<hash>"),
+    (re.compile(r"pytest-of-\w{1,40}/pytest-\d{1,9}"), "<tmp>"),
     (
         re.compile(
             r"(?:/private)?(?:/var/folders/[\w+]{1,40}/[\w+]{1,80}/T|/tmp|/var/tmp|/dev/shm)(?:/[\w.@+-]{1,200})?"
@@ -31,19 +37,13 @@ NOISE: tuple[tuple[re.Pattern[str], str], ...] = (
         ),
         "<tmp>",
     ),
-    (re.compile(r"pytest-of-\w{1,40}/pytest-\d{1,9}"), "<tmp>"),
     (
         re.compile(
             r"(?:/home/runner/work|/Users/runner/work|/__w|[A-Z]:\\a)[/\\][\w.-]{1,100}[/\\][\w.-]{1,100}[/\\]"
         ),
         "",
     ),
-    (
-        re.compile(
-            r"\b\d{1,12}(?:\.\d{1,12})? ?(?:ms|µs|us|ns|s|sec|secs|seconds?|minutes?|mins?|m|h)\b"
-        ),
-        "<duration>",
-    ),
+    (re.compile(r"\b(?=[a-f]{0,40}\d)[0-9a-f]{7,64}\b"), "<hash>"),
     (re.compile(r"\b(?:\d{1,3}\.){3}\d{1,3}(?::\d{1,5})?\b"), "<address>"),
     (re.compile(r"\b(?:localhost|127\.0\.0\.1):\d{1,5}\b"), "<address>"),
     (

@@ -52,7 +52,7 @@ PRESETS: Mapping[str, Mapping[str, str]] = {
 INSTALL = re.compile(
     r"^(sudo )?("
     r"(python[\d.]* -m )?pip[\d.]* (install|cache|--version)\b|uv (sync|pip install|venv|python install|tool install)\b|pipx? install\b|poetry (install|config)\b|pdm (sync|install)\b"
-    r"|(npm|yarn|pnpm|bun) (ci|install|i|add|cache|config)\b|yarn( --\S+)*$|corepack \w+|npx playwright install\b"
+    r"|(npm|yarn|pnpm|bun) (ci|install|i|add|cache|config)( |$)|yarn( --\S+)*$|corepack \w+|npx playwright install\b"
     r"|(apt|apt-get|aptitude|yum|dnf|apk|brew|choco|snap|pacman)( -\S+)* (install|update|upgrade|add)\b"
     r"|go (mod download|install|get)\b|cargo (install|fetch)\b|rustup\b|bundle (install|config)\b|gem install\b|composer install\b|dotnet (restore|tool)\b"
     r"|git (clone|checkout|fetch|config|submodule)\b|python[\d.]* -m venv\b|(source|\.) \S*activate\b|mkdir\b|echo\b|export PATH\b|curl\b|wget\b|set -\w+$|docker login\b|node --version$|python --version$)"

@@ -1,0 +1,187 @@
+# ruff: noqa: E501 (samples are quoted whole)
+"""Which commands prove a mend: the repository's word, the failing step's, or what files suggest."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bot.domain.errors import ConfigError
+from bot.domain.values import Command
+from bot.repair.commands import commands_for, proving
+
+
+def named(commands: tuple[Command, ...]) -> list[tuple[str, str]]:
+    return [(command.name, command.run) for command in commands]
+
+
+def test_the_repository_says_what_proves_a_mend():
+    config = """
+[commands]
+zeta = "make zeta"
+lint = "ruff check ."
+test = { run = "pytest -q", timeout = 30, allow_fail = false }
+setup = { command = "pip install -e ." }
+format = { command = "ruff format --check .", allow_fail = true }
+alpha = "make alpha"
+"""
+    found = commands_for(config, {"go.mod": "module x"}, ["npm test"])
+    assert [command.name for command in found] == [
+        "setup",
+        "test",
+        "lint",
+        "format",
+        "alpha",
+        "zeta",
+    ]
+    assert found[1] == Command("test", "pytest -q", 30.0)
+    assert found[3].allow_fail
+    assert found[0].timeout_s == 600.0
+
+
+def test_an_autocoder_file_is_read_the_same():
+    text = "preset: python\ncommands:\n  test: tox\n  lint: null\n  build:\n    command: make\n    timeout: 9\n"
+    found = commands_for("", {"autocoder.yaml": text}, ["npm test"])
+    assert found == (Command("test", "tox"), Command("build", "make", 9.0))
+
+
+@pytest.mark.parametrize("preset", ["python", "python-uv", "node-npm", "go", "rust"])
+def test_each_preset_tests(preset):
+    found = commands_for("", {"autocoder.yaml": f"preset: {preset}"}, [])
+    assert "test" in [command.name for command in found]
+
+
+def test_the_repositorys_file_wins_and_one_without_commands_says_nothing():
+    manifests = {"autocoder.yaml": "commands: {test: tox}"}
+    assert named(commands_for('[commands]\ntest = "make"', manifests, [])) == [("test", "make")]
+    assert named(commands_for("[attempts]\nmax = 3", manifests, [])) == [("test", "tox")]
+    assert commands_for("[commands]\n", {"go.mod": ""}, ["npm test"]) == ()
+
+
+@pytest.mark.parametrize(
+    ("config", "parts"),
+    [
+        ('[commands]\ntest = "a\n', (".github/regreen.toml", "line 2")),
+        ("[commands]\n\ntest = 3\n", (".github/regreen.toml", "line 3", "commands.test")),
+        ('[commands.test]\nrun = "x"\ntimeout = -1\n', ("line 3", "commands.test.timeout")),
+        ('[commands.test]\nrun = "x"\ntimeout = true\n', ("commands.test.timeout",)),
+        (
+            '[commands.test]\nrun = "x"\nallow_fail = "yes"\n',
+            ("line 3", "commands.test.allow_fail"),
+        ),
+        ('[commands.test]\nrun = "x"\nshell = "zsh"\n', ("line 3", "commands.test.shell")),
+        ('[commands]\ntest = ""\n', ("line 2", "commands.test")),
+        ('commands = "make"\n', ("line 1", "commands")),
+        ("x = " + "[" * 30 + "]" * 30, ("nested",)),
+        ("x = " + "[" * 20000, ("regreen.toml",)),
+        ("# " + "x" * 70_000, ("64 KB",)),
+    ],
+)
+def test_a_file_that_cannot_be_understood_stops_everything(config, parts):
+    with pytest.raises(ConfigError) as caught:
+        commands_for(config, {}, [])
+    for part in parts:
+        assert part in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("commands: [", ("autocoder.yaml", "line 1")),
+        ("- a\n- b", ("autocoder.yaml",)),
+        ("preset: cobol", ("line 1", "preset", "python-uv")),
+        ("commands:\n  test: 3\n", ("line 2", "commands.test")),
+        ("a: &x [1]\nb: *x\n", ("alias",)),
+        ("a: !!python/object/apply:os.system [id]", ("autocoder.yaml", "line 1")),
+        ("[" * 3000, ("autocoder.yaml",)),
+        ("x: " + "[" * 25 + "]" * 25, ("nested",)),
+    ],
+)
+def test_a_broken_autocoder_file_stops_everything(text, parts):
+    with pytest.raises(ConfigError) as caught:
+        commands_for("", {"autocoder.yaml": text}, ["pytest"])
+    for part in parts:
+        assert part in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("script", "proof"),
+    [
+        ("pytest -q", "pytest -q"),
+        ("pip install -r requirements.txt\npytest -q", "pytest -q"),
+        ("python -m pip install --upgrade pip\npip install .[dev] && pip install tox", ""),
+        ("npm ci", ""),
+        ("npm ci\nnpm run lint\nnpm test", "set -e\nnpm run lint\nnpm test"),
+        ("sudo apt-get update && sudo apt-get install -y jq\nmake check", "make check"),
+        ("sudo apt-get update -q && make check", "sudo apt-get update -q && make check"),
+        ("yarn install --frozen-lockfile", ""),
+        ("npm install-test", "npm install-test"),
+        ("echo ${{ github.sha }}\npytest", ""),
+        ("git checkout main", ""),
+        (
+            "for f in *.sh; do\n  shellcheck $f\ndone",
+            "set -e\nfor f in *.sh; do\n  shellcheck $f\ndone",
+        ),
+        ("pytest \\\n  -q", "set -e\npytest \\\n  -q"),
+        ("", ""),
+    ],
+)
+def test_installing_proves_nothing(script, proof):
+    assert proving(script) == proof
+
+
+def test_the_failing_steps_go_first_and_nothing_is_said_twice():
+    manifests = {
+        "pyproject.toml": "[tool.pytest.ini_options]\n[tool.ruff]\n[tool.mypy]\n",
+        "package.json": '{"scripts": {"test": "jest", "lint": "eslint .", "type-check": "tsc"}}',
+        "go.mod": "module x",
+        "Cargo.toml": "[package]",
+    }
+    found = named(commands_for("", manifests, ["ruff check .", "npm ci", "ruff check .", "make"]))
+    assert found == [
+        ("failing step", "ruff check ."),
+        ("failing step 2", "make"),
+        ("test", "python -m pytest -q"),
+        ("typecheck", "mypy ."),
+        ("test 2", "npm test"),
+        ("lint", "npm run lint"),
+        ("typecheck 2", "npm run type-check"),
+        ("test 3", "go test ./..."),
+        ("test 4", "cargo test"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("manifests", "runs"),
+    [
+        ({}, []),
+        ({"pyproject.toml": "[project]\nname = 'x'"}, []),
+        (
+            {"pyproject.toml": "[tool.ruff]\n[tool.ruff.format]\n"},
+            ["ruff check .", "ruff format --check ."],
+        ),
+        ({"pyproject.toml": "broken ["}, []),
+        ({"package.json": "{"}, []),
+        (
+            {
+                "package.json": '{"scripts": {"test": "echo \\"Error: no test specified\\" && exit 1"}}'
+            },
+            [],
+        ),
+        ({"package.json": "[]"}, []),
+    ],
+)
+def test_only_what_is_configured_is_guessed(manifests, runs):
+    assert [command.run for command in commands_for("", manifests, [])] == runs
+
+
+@given(st.text(max_size=300), st.text(max_size=300), st.lists(st.text(max_size=80), max_size=3))
+def test_any_text_gives_commands_or_a_clear_error(config, manifest, scripts):
+    manifests = {"autocoder.yaml": manifest, "pyproject.toml": manifest, "package.json": manifest}
+    try:
+        found = commands_for(config, manifests, scripts)
+    except ConfigError as error:
+        found, told = (), str(error)
+    else:
+        told = "autocoder.yaml"
+    assert told.startswith((".github/regreen.toml", "autocoder.yaml"))
+    assert all(command.run.strip() for command in found)
