@@ -33,7 +33,6 @@ def configure(
         release=release,
         transport=transport,
         before_send=scrub,
-        send_default_pii=False,
         include_local_variables=False,
         max_request_body_size="never",
         max_breadcrumbs=0,
