@@ -115,8 +115,11 @@ def build(
             f"--role {role} needs a database that several processes can share: "
             "set REGREEN_DATABASE_URL to a PostgreSQL database, or use --role all"
         )
+    # Long: a parts list, in the order in which the parts need each other.
     watched = Watched(server.config_path, report=report)
     configuration = watched.current()
+    for warning in configuration.warnings:
+        report(warning)
     sentry.configure(
         server.sentry_dsn,
         environment=server.environment,

@@ -53,12 +53,13 @@ class ShowCard(Variant, frozen=True):
 
 
 class RunBackend(Variant, frozen=True):
-    """Have a backend change a fresh tree at `head`; the diff comes back."""
+    """Have a backend change a fresh tree at `head` with `onto` applied; the whole diff comes back."""
 
     backend: str  # a name of the configuration, or "fixers"
     fallback: bool
     head: Sha
     task: Task
+    onto: str = ""
     announce: tuple[str, ...] = ()  # lines for the log
 
 

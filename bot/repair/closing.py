@@ -40,6 +40,7 @@ class Pass:
     """One stretch of a run's work; `script` holds the effects that remain once it is closing.
 
     `chain` are the backends still to try; `reached` says that a model's backend gave an answer.
+    `kept` is what the fixers changed, if that was not enough alone.
     `proofs` are the commands that prove a mend, `announce` lines for the log. `why` gives the
     reason of a wish.
     """
@@ -60,6 +61,7 @@ class Pass:
     chain: tuple[BackendName, ...] = ()
     reached: bool = False
     diff: str = ""
+    kept: str = ""
     script: tuple[Effect, ...] = ()
 
     @property

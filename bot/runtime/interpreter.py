@@ -176,6 +176,8 @@ class Interpreter:
         remote = self._ports.repos.remote(pull.repo, write=False)
         stop = self._stop(pull, generation)
         with self._ports.trees.open(pull.repo, effect.head, remote) as tree:
+            if effect.onto:
+                tree.apply(effect.onto)
             answer = self._ports.backends.run(
                 effect.backend,
                 fallback=effect.fallback,

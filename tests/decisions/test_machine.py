@@ -76,6 +76,15 @@ def test_what_the_fixers_cannot_mend_goes_to_the_model_in_the_same_attempt():
     assert world.run.attempts[-1].tried == (("fixers", "no change: nothing to fix"),)
 
 
+def test_what_the_fixers_mended_is_kept_when_the_model_must_do_the_rest():
+    steps = (a_step(FailureType.LINT, "lint"), a_step(FailureType.TEST_ASSERT, "test"))
+    both = DIFF.replace("+x = 2", "+x = 3")
+    world = World(steps=steps, diffs=[DIFF, both], verdicts=[False, True])
+    world.play()
+    assert [effect.onto for effect in world.made(effects.RunBackend)] == ["", DIFF]
+    assert world.made(effects.BuildCommit)[0].diff == both
+
+
 def test_green_after_the_push_ends_the_run_and_retires_the_count():
     world = World()
     world.play()
