@@ -53,7 +53,7 @@ class ShowCard(Variant, frozen=True):
 
 
 class RunBackend(Variant, frozen=True):
-    """Have a backend change a fresh tree at `head` with `onto` applied; the whole diff comes back."""
+    """Have a backend change a tree at `head` with `onto` applied; the whole diff comes back."""
 
     backend: str  # a name of the configuration, or "fixers"
     fallback: bool

@@ -84,7 +84,7 @@ class Interpreter:
         return fence.reason or "the pull request has moved on"
 
     def _stop(self, pull: PullRef, generation: int) -> Callable[[], bool]:
-        """Return the question that long work asks every second: is it stale?"""
+        """Return the question that long work asks every second, whether it is stale."""
         return lambda: self._ports.runs.fence(pull).generation != generation
 
     def _perform(  # noqa: C901, PLR0911, PLR0912 -- one match over the closed union

@@ -42,7 +42,7 @@ MEND = [
 def test_a_failing_test_is_mended_proved_and_pushed():
     world = World()
     assert world.play() == MEND
-    assert world.run.state is RunState.WAITING_CI
+    assert world.state() is RunState.WAITING_CI
     assert world.run.head == world.run.intent == PUSHED
     attempt = world.run.attempts[-1]
     assert (attempt.number, attempt.backend, attempt.result) == (1, "first", Result.PATCH_APPLIED)
@@ -90,7 +90,7 @@ def test_green_after_the_push_ends_the_run_and_retires_the_count():
     world.play()
     world.pull, world.checks = a_pull(head=PUSHED), (a_check(state=CheckState.PASSED),)
     assert world.play() == ["ReadFacts", "Comment", "ShowCard", "RetireMarkers", "EndPass"]
-    assert world.run.state is RunState.GREEN
+    assert world.state() is RunState.GREEN
     assert world.cards[-1].conclusion is Conclusion.SUCCESS
     assert world.cards[-1].head == PUSHED
     assert "green again" in world.comments[0].body.splitlines()[0]
@@ -112,7 +112,7 @@ def test_three_rejections_switch_to_the_fallback():
     assert world.wakes == [10.0, 20.0, 40.0]
     assert [one.number for one in world.run.attempts] == [1, 2, 3, 4]
     assert len({one.trigger for one in world.run.attempts}) == 4
-    assert world.run.state is RunState.WAITING_CI
+    assert world.state() is RunState.WAITING_CI
 
 
 def test_without_a_fallback_three_attempts_per_step_are_the_end():
@@ -121,7 +121,7 @@ def test_without_a_fallback_three_attempts_per_step_are_the_end():
         world.play()
         world.later(1000)
     assert len(world.made(effects.RunBackend)) == 3
-    assert world.run.state is RunState.GAVE_UP
+    assert world.state() is RunState.GAVE_UP
     assert world.cards[-1].conclusion is Conclusion.ACTION_REQUIRED
     assert "tried 3 times" in world.run.reason
 
@@ -164,7 +164,7 @@ def test_what_code_did_not_cause_is_run_again(kind):
     world = World(steps=(a_step(kind),))
     assert world.play()[:3] == ["ReadFacts", "ReadFailures", "Rerun"]
     assert world.made(effects.RunBackend) == []
-    assert world.run.state is RunState.WAITING_CI
+    assert world.state() is RunState.WAITING_CI
     assert "<!-- regreen notice" in world.comments[0].body
 
 
@@ -174,7 +174,7 @@ def test_re_runs_end_after_the_table_s_number_and_share_one_comment():
         world.play()
         world.later(1000)
     assert len(world.made(effects.Rerun)) == 2
-    assert world.run.state is RunState.WAITING_PERSON
+    assert world.state() is RunState.WAITING_PERSON
     assert len(world.comments) == 1
 
 
@@ -203,7 +203,7 @@ def test_a_status_of_another_system_cannot_be_run_again_from_here():
     step = a_step(FailureType.TRANSIENT, source=CheckKind.STATUS)
     world = World(steps=(step,))
     world.play()
-    assert world.run.state is RunState.WAITING_PERSON
+    assert world.state() is RunState.WAITING_PERSON
 
 
 @pytest.mark.parametrize("kind", [FailureType.SECURITY, FailureType.POLICY])
@@ -211,7 +211,7 @@ def test_a_judgement_is_a_person_s(kind):
     world = World(steps=(a_step(kind),))
     world.play()
     assert world.made(effects.RunBackend) == []
-    assert world.run.state is RunState.WAITING_PERSON
+    assert world.state() is RunState.WAITING_PERSON
     assert world.cards[-1].conclusion is Conclusion.ACTION_REQUIRED
 
 
@@ -222,7 +222,7 @@ def test_a_leaked_secret_is_stopped_and_not_shown():
     world.play()
     assert world.made(effects.Verify) == []
     assert world.made(effects.Push) == []
-    assert world.run.state is RunState.WAITING_PERSON
+    assert world.state() is RunState.WAITING_PERSON
     assert world.run.attempts[-1].result is Result.ESCALATED
     assert key not in world.comments[0].body + repr(world.run) + repr(world.cards)
 
@@ -232,7 +232,7 @@ def test_an_answer_that_is_no_patch_fails_the_attempt_with_its_reason():
     world.play()
     assert world.run.attempts[-1].result is Result.REJECTED
     assert "the answer holds no patch" in world.comments[0].body
-    assert world.run.state is RunState.WAITING_DELAY
+    assert world.state() is RunState.WAITING_DELAY
 
 
 def test_an_outage_of_every_backend_waits_and_does_not_count():
@@ -250,7 +250,7 @@ def test_an_outage_of_every_backend_waits_and_does_not_count():
 def test_a_new_head_supersedes_the_run_at_every_step(phase):
     world = World(outcomes={getattr(effects, phase): effects.Superseded("a new head was pushed")})
     world.play()
-    assert world.run.state is RunState.SUPERSEDED
+    assert world.state() is RunState.SUPERSEDED
     assert world.run.attempts[-1].result is Result.SUPERSEDED
     assert world.cards[-1].conclusion is Conclusion.NEUTRAL
     assert "superseded" in world.comments[0].body
@@ -262,7 +262,7 @@ def test_a_new_head_between_passes_ends_the_run_and_the_next_pass_begins_another
     first = world.run
     world.pull = a_pull(head=OTHER)
     world.play()
-    assert (world.run.id, world.run.state) == (first.id, RunState.SUPERSEDED)
+    assert (world.run.id, world.state()) == (first.id, RunState.SUPERSEDED)
     assert world.wakes[-1] == 0.0
     world.play()
     assert world.run.id != first.id
@@ -273,7 +273,7 @@ def test_a_stale_reading_after_our_push_is_no_new_head():
     world = World()
     world.play()
     assert world.play() == ["ReadFacts", "EndPass"]  # GitHub still shows the old head
-    assert world.run.state is RunState.WAITING_CI
+    assert world.state() is RunState.WAITING_CI
     assert world.wakes == [5.0]
 
 
@@ -282,7 +282,7 @@ def test_somebody_who_forces_the_old_head_back_is_respected():
     world.play()
     world.generation += 1  # their push was heard of
     world.play()
-    assert world.run.state is RunState.SUPERSEDED
+    assert world.state() is RunState.SUPERSEDED
 
 
 def test_a_closed_pull_request_ends_the_run():
@@ -290,14 +290,14 @@ def test_a_closed_pull_request_ends_the_run():
     world.play()
     world.pull = a_pull(open=False)
     world.play()
-    assert world.run.state is RunState.CLOSED
+    assert world.state() is RunState.CLOSED
     assert world.run.reason == "the pull request is closed"
 
 
 def test_nothing_is_done_while_checks_are_running():
     world = World(checks=(a_check(), a_check("slow", CheckState.PENDING)))
     assert world.play() == ["ReadFacts"]
-    assert world.run is None
+    assert world.newest is None
 
 
 def test_a_green_pull_request_without_a_run_is_left_alone():
@@ -309,7 +309,7 @@ def test_a_fork_waits_for_a_writer_and_gets_a_patch_instead_of_a_push():
     world = World(pull=a_pull(head_repo="stranger/shop"))
     assert "ReadFailures" not in world.play()
     assert world.made(effects.RunBackend) == []
-    assert world.run.state is RunState.WAITING_PERSON
+    assert world.state() is RunState.WAITING_PERSON
     world.play(Wish.FIX, "octo asked")
     assert world.made(effects.Push) == []
     assert world.made(effects.BuildCommit) == []
@@ -321,11 +321,11 @@ def test_stop_holds_until_somebody_asks_again():
     world = World(verdicts=[False])
     world.play()
     world.play(Wish.STOP, "mona asked")
-    assert world.run.state is RunState.STOPPED
+    assert world.state() is RunState.STOPPED
     world.later(1000)
     assert world.play() == ["ReadFacts"]
     world.play(Wish.FIX)
-    assert world.run.state is RunState.WAITING_CI
+    assert world.state() is RunState.WAITING_CI
 
 
 def test_stop_before_any_run_keeps_the_head_untouched():
@@ -350,13 +350,13 @@ def test_autofix_off_acts_only_when_asked():
     world = World(policy=a_policy(autofix=False))
     assert world.play() == ["ReadFacts"]
     world.play(Wish.FIX)
-    assert world.run.state is RunState.WAITING_CI
+    assert world.state() is RunState.WAITING_CI
 
 
 def test_a_broken_repository_config_asks_a_person_and_names_the_line():
     world = World(config="[commands]\ntest = 3\n")
     world.play()
-    assert world.run.state is RunState.WAITING_PERSON
+    assert world.state() is RunState.WAITING_PERSON
     assert ".github/regreen.toml" in world.comments[0].body
     assert world.made(effects.RunBackend) == []
 
@@ -364,7 +364,7 @@ def test_a_broken_repository_config_asks_a_person_and_names_the_line():
 def test_a_refused_push_asks_a_person():
     world = World(outcomes={effects.Push: effects.Refused("the branch is protected")})
     world.play()
-    assert world.run.state is RunState.WAITING_PERSON
+    assert world.state() is RunState.WAITING_PERSON
     assert "the branch is protected" in world.comments[0].body
 
 
@@ -393,13 +393,13 @@ def test_every_pass_ends_and_attempts_stay_within_their_limit(
     for at, wish in enumerate(wishes):
         if at < len(moves) and moves[at] == 0:
             world.pull = a_pull(head=Sha(f"{at:040x}"))
-        before = world.run
+        before = world.newest
         assert len(world.play(wish)) < 40
         world.now += timedelta(seconds=700)
-        if world.run is not None and before is not None and before.id == world.run.id:
+        if world.newest is not None and before is not None and before.id == world.run.id:
             unasked = wish is not Wish.FIX
-            assert not (unasked and before.state in FINAL) or world.run.state in FINAL
-        if world.run is not None:
+            assert not (unasked and before.state in FINAL) or world.state() in FINAL
+        if world.newest is not None:
             ended[world.run.id] = world.run
     for run in ended.values():
         asked = sum(wish is Wish.FIX for wish in wishes)

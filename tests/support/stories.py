@@ -8,7 +8,7 @@ from bot.domain import effects
 from bot.domain.answers import Answer, Ending
 from bot.domain.effects import Effect, Outcome
 from bot.domain.facts import RepairFacts
-from bot.domain.runs import Run, Wish
+from bot.domain.runs import Run, RunState, Wish
 from bot.domain.values import (
     Check,
     CheckKind,
@@ -96,10 +96,18 @@ class World:
     config: str = ""
     now: datetime = NOON
     generation: int = 1
-    run: Run | None = None
+    newest: Run | None = None
     cards: list = field(default_factory=list)
     done: list[Effect] = field(default_factory=list)
     wakes: list[float] = field(default_factory=list)
+
+    @property
+    def run(self) -> Run:
+        assert self.newest is not None
+        return self.newest
+
+    def state(self) -> RunState:
+        return self.run.state
 
     def play(self, wish: Wish = Wish.LOOK, why: str = "") -> list[str]:
         """Play one pass; return the names of its effects."""
@@ -108,7 +116,7 @@ class World:
             PULL,
             run_id=RunId(f"run-{len(self.done)}"),
             generation=self.generation,
-            newest=self.run,
+            newest=self.newest,
             wish=wish,
             why=why,
         )
@@ -144,16 +152,18 @@ class World:
             case effects.Push():
                 return effects.Pushed(self.now)
             case effects.SaveRun():
-                self.run = effect.run
+                self.newest = effect.run
             case effects.ShowCard():
                 self.cards.append(effect.card)
             case effects.RetireMarkers():
                 self.comments = [
-                    Comment(c.id, attempts.retired(c.body), c.author, c.author_id, c.mine, c.created_at)
+                    Comment(
+                        c.id, attempts.retired(c.body), c.author, c.author_id, c.mine, c.created_at
+                    )
                     for c in self.comments
                 ]
             case effects.EndPass():
-                self.run = effect.run
+                self.newest = effect.run
                 if effect.wake_after_s is not None:
                     self.wakes.append(effect.wake_after_s)
         return effects.Done()
@@ -173,7 +183,9 @@ class World:
             planned = planned.pop(0)
         answer = planned or Answer(Ending.EDITED, "done", usage=Usage(10, 5, 0.01, 1.0))
         diff = self.diffs.pop(0) if self.diffs else DIFF
-        return effects.BackendEnded(answer, diff if answer.ending is Ending.EDITED else "", self.now)
+        return effects.BackendEnded(
+            answer, diff if answer.ending is Ending.EDITED else "", self.now
+        )
 
     def later(self, seconds: float) -> None:
         self.now += timedelta(seconds=seconds)
