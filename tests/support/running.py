@@ -1,6 +1,5 @@
 """The real server as a process of its own, against a simulated GitHub and a scripted model."""
 
-import os
 import shutil
 import signal
 import socket
@@ -11,10 +10,12 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import httpx
 import sqlalchemy as sa
 
+from bot.config.load import environment
 from bot.simulator.model import ScriptedModel
 from bot.simulator.serve import Simulator
 
@@ -84,7 +85,7 @@ class Regreen:
             url = self.model.url if self.model else "http://127.0.0.1:9"
             config.write_text(self.config.format(model=url, driver=DRIVER))
         return {
-            "PATH": os.environ["PATH"],
+            "PATH": environment()["PATH"],
             "HOME": str(self.folder),
             "REGREEN_APP_ID": str(self.github.app_id),
             "REGREEN_PRIVATE_KEY": self.github.private_key,
@@ -159,7 +160,7 @@ class Regreen:
     def workflows(self) -> str:
         return "dbos.workflow_status" if self.database_url else "workflow_status"
 
-    def rows(self, query: str) -> list[sa.Row]:
+    def rows(self, query: str) -> list[sa.Row[Any]]:
         engine = sa.create_engine(
             self.database_url.replace("postgresql://", "postgresql+psycopg://")
             or f"sqlite:///{self.data / 'regreen.db'}",

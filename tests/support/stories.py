@@ -1,7 +1,8 @@
-"""A pass of the machine played against a small world: what the shell would answer to each effect."""
+"""A pass of the machine played against a small world, which answers each effect as a shell would."""
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from bot.config.schema import BackendName, Policy, RetryPolicy
 from bot.domain import effects
@@ -10,6 +11,7 @@ from bot.domain.effects import Effect, Outcome
 from bot.domain.facts import RepairFacts
 from bot.domain.runs import Run, RunState, Wish
 from bot.domain.values import (
+    Card,
     Check,
     CheckKind,
     CheckState,
@@ -97,7 +99,7 @@ class World:
     now: datetime = NOON
     generation: int = 1
     newest: Run | None = None
-    cards: list = field(default_factory=list)
+    cards: list[Card] = field(default_factory=list)
     done: list[Effect] = field(default_factory=list)
     wakes: list[float] = field(default_factory=list)
 
@@ -127,7 +129,7 @@ class World:
             state, effect = machine.advance(state, self.answer(effect))
         return names
 
-    def answer(self, effect: Effect) -> Outcome:
+    def answer(self, effect: Effect) -> Outcome:  # noqa: C901, PLR0911 -- one match over the union
         if type(effect) in self.outcomes:
             return self.outcomes[type(effect)]
         match effect:
@@ -166,6 +168,8 @@ class World:
                 self.newest = effect.run
                 if effect.wake_after_s is not None:
                     self.wakes.append(effect.wake_after_s)
+            case effects.Rerun():
+                pass
         return effects.Done()
 
     def comment(self, effect: effects.Comment) -> int:
@@ -190,5 +194,5 @@ class World:
     def later(self, seconds: float) -> None:
         self.now += timedelta(seconds=seconds)
 
-    def made(self, kind: type) -> list:
+    def made(self, kind: type[Any]) -> list[Any]:
         return [effect for effect in self.done if isinstance(effect, kind)]
