@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
-from typing import Any
 
 import psutil
 from rich.console import Console
@@ -46,10 +45,12 @@ def _once(kind: str, connections: int) -> dict[str, float]:
     ):
         load = [sys.executable, "-m", "tests.benchmarks.load"]
         arguments = [port, str(connections), str(SECONDS), SECRET]
+        before = _cpu_s(process)
         finished = subprocess.run(
             [*load, *arguments], check=True, stdout=subprocess.PIPE, text=True
         )
         result: dict[str, float] = json.loads(finished.stdout)
+        result["cpu_us"] = (_cpu_s(process) - before) * 1e6 / result["answered"]
         result["rss_mb"] = process.memory_info().rss / 2**20
         return result
 
@@ -65,36 +66,33 @@ def _server(kind: str, folder: Path) -> Iterator[tuple[str, psutil.Process]]:
             server.terminate()
 
 
+def _cpu_s(process: psutil.Process) -> float:
+    times = process.cpu_times()
+    return float(times.user + times.system)
+
+
 def _table(results: Results) -> Table:
-    table = Table(
-        title="Intake: signed 15-20 KB deliveries, SQLite on disk, durable before the 202"
-    )
-    for name in (
-        "server",
-        "connections",
-        "requests/s",
-        "of bare",
-        "p50 ms",
-        "p99 ms",
-        "RSS MB",
-        "refused",
-    ):
-        table.add_column(name, justify="left" if name == "server" else "right")
+    title = "Intake beside a bare uvicorn: signed 15-20 KB bodies, stored on disk before the 202"
+    table = Table(title=title, caption="medians of three interleaved runs; only ratios carry over")
+    table.add_column("server", no_wrap=True)
+    for name in ("conns", "req/s", "of bare", "p50 ms", "p99 ms", "CPU us", "RSS MB", "refused"):
+        table.add_column(name, justify="right", no_wrap=True)
     for (kind, connections), runs in results.items():
         bare = _median(results["hello", connections], "rate")
         rate = _median(runs, "rate")
         table.add_row(
-            "bare uvicorn (body read)" if kind == "hello" else "regreen (stored)",
+            {"hello": "bare", "product": "regreen"}[kind],
             str(connections),
             f"{rate:,.0f}",
             f"{rate / bare:.2f}",
             f"{_median(runs, 'p50_ms'):.2f}",
             f"{_median(runs, 'p99_ms'):.2f}",
+            f"{_median(runs, 'cpu_us'):.0f}",
             f"{_median(runs, 'rss_mb'):.0f}",
             f"{sum(run['refused'] for run in runs):.0f}",
         )
     return table
 
 
-def _median(runs: list[dict[str, Any]], key: str) -> float:
-    return float(median(run[key] for run in runs))
+def _median(runs: list[dict[str, float]], key: str) -> float:
+    return median(run[key] for run in runs)

@@ -64,12 +64,14 @@ class Load:
         self.measuring = False
         self.took_s: list[float] = []
         self.refused = 0
+        self.answered_in_all = 0
 
     def request(self) -> tuple[bytes, bytes]:
         head, body = next(self._samples)
         return head % f"{self._run}-{next(self._number)}".encode(), body
 
     def answered(self, sent_at: float, head: bytes) -> None:
+        self.answered_in_all += 1
         if not self.measuring:
             return
         self.took_s.append(time.perf_counter() - sent_at)
@@ -101,6 +103,7 @@ async def measure(port: int, connections: int, seconds: float, secret: str) -> d
         "p50_ms": took_s[len(took_s) // 2] * 1000,
         "p99_ms": took_s[len(took_s) * 99 // 100] * 1000,
         "refused": load.refused,
+        "answered": load.answered_in_all,
     }
 
 
