@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from itertools import pairwise
 from pathlib import PurePosixPath
 
-from bot.backends.prompt import clean, untrusted
+from bot.backends.prompt import clean, one_line, untrusted
 from bot.backends.tree import TreeView
 from bot.domain.values import Task
 
@@ -18,9 +18,9 @@ TOTAL = 60_000  # characters of all files together
 _FILE = 20_000  # a longer file is shown in part
 _AROUND = 60  # lines shown on each side of a place
 _LISTED = 400  # paths in the listing
-_NAMED = re.compile(r"[\w.@+~/\\-]*[\w+-]\.[A-Za-z]\w{0,9}\b")
+_NAMED = re.compile(r"(?<![\w.@+~/\\-])[\w.@+~/\\-]{1,300}\.[A-Za-z]\w{0,9}\b")
 _PYTHON_IMPORT = re.compile(
-    r"^\s*(?:from\s+([.\w]+)\s+import\s+\(?([\w ,]*)|import\s+([\w., ]+))", re.MULTILINE
+    r"^[ \t]*(?:from[ ]+([.\w]+)[ ]+import[ ]+\(?([\w ,]*)|import[ ]+([\w., ]+))", re.MULTILINE
 )
 _SCRIPT_IMPORT = re.compile(r"""(?:from|import|require\()\s*\(?['"](\.{1,2}/[^'"]+)['"]""")
 _SCRIPT_ENDS = ("", ".ts", ".tsx", ".js", ".jsx", ".mjs", ".cjs", ".vue", "/index.ts", "/index.js")
@@ -100,8 +100,9 @@ def _lines(view: TreeView, task: Task) -> dict[str, tuple[int, ...]]:
 
 def _part(path: str, text: str, around: Iterable[int]) -> tuple[str, str]:
     """Return a file's label and what is shown of it."""
+    label = one_line(path)
     if len(text) <= _FILE:
-        return path, text
+        return label, text
     lines = text.split("\n")
     wanted = sorted(
         {
@@ -115,11 +116,11 @@ def _part(path: str, text: str, around: Iterable[int]) -> tuple[str, str]:
         if number != before + 1:
             kept.append(f"[… lines {before + 1} to {number - 1} left out …]")
         kept.append(lines[number - 1])
-    return f"{path}, in part; it has {len(lines)} lines", "\n".join(kept)[:_FILE]
+    return f"{label}, in part; it has {len(lines)} lines", "\n".join(kept)[:_FILE]
 
 
 def _counterparts(view: TreeView, path: str) -> Iterator[str]:
-    """Yield the tests of a source, or the source of a test: `test_a.py`, `a.spec.ts`, `ATest.java`."""
+    """Yield a source's tests, or a test's source: `test_a.py`, `a.spec.ts`, `ATest.java`."""
     own = PurePosixPath(path)
     bare = _TEST_NAME.sub("", own.stem).casefold()
     is_test = bare != own.stem.casefold()

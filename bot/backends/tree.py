@@ -13,6 +13,7 @@ SKIPPED = frozenset(
 )
 _MOST_FILES = 20_000
 _MOST_BYTES = 1_000_000
+_DEEPEST = 40
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ def _walk(folder: Path, prefix: str) -> Iterator[str]:
         return
     for entry in entries:
         if entry.is_dir(follow_symlinks=False):
-            if entry.name not in SKIPPED:
+            if entry.name not in SKIPPED and prefix.count("/") < _DEEPEST:
                 yield from _walk(folder / entry.name, f"{prefix}{entry.name}/")
         elif entry.is_file(follow_symlinks=False):
             yield prefix + entry.name

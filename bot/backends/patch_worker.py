@@ -1,0 +1,84 @@
+"""Mends code through any OpenAI-compatible chat endpoint.
+
+The model sees the task, the files that matter and a listing; it answers with edits, which are
+applied to the tree all or none. The model holds no tool, no token and no key.
+"""
+
+from bot.backends import context, markers, patches, prompt
+from bot.backends.base import Job
+from bot.backends.endpoints import endpoint
+from bot.backends.patches import Misfit
+from bot.backends.tree import TreeView
+from bot.domain.answers import Answer, Ending
+from bot.domain.chat import Failed, Message
+from bot.domain.values import Usage
+
+_TIMEOUT_S = 300.0
+_TOLD = 4_000  # characters kept of the model's own account
+FORMAT = """\
+Answer with edits in one of these forms, and few words around them.
+1. SEARCH/REPLACE blocks. The search lines stand in the file exactly so, and only once:
+
+path/to/file.py
+<<<<<<< SEARCH
+old lines
+=======
+new lines
+>>>>>>> REPLACE
+
+2. A unified diff in a ```diff fence, with `--- a/path` and `+++ b/path`.
+3. For a new file: a line `FILE: path/to/file`, then its whole text in a fence.
+
+Paths are relative to the repository's root. All edits are applied, or none. When nothing in the \
+repository needs to change, answer `NO CHANGE NEEDED` and say why."""
+
+
+def work(job: Job) -> Answer:
+    """Ask the model once, and apply what it answers."""
+    where = endpoint(job.config)
+    if isinstance(where, Answer):
+        return where
+    result = job.chat.complete(
+        where,
+        messages(job),
+        model=job.config.model,
+        temperature=job.config.temperature,
+        timeout_s=job.config.timeout_s or _TIMEOUT_S,
+        stop=job.stop,
+    )
+    usage = Usage(result.input_tokens, result.output_tokens)
+    if isinstance(result, Failed):
+        detail = f"{job.config.name}: {result.detail}"
+        return Answer(result.ending, detail=detail, usage=usage, retry_after_s=result.retry_after_s)
+    if (marker := markers.found(job.config.usage_markers, result.text)) is not None:
+        detail = f"{job.config.name} said {marker!r}, a usage marker"
+        return Answer(Ending.USAGE_LIMIT, detail=detail, usage=usage)
+    ending, detail = _applied(job, result.text)
+    text = prompt.clean(result.text)[:_TOLD]
+    return Answer(ending, text=text, detail=detail, usage=usage)
+
+
+def messages(job: Job) -> tuple[Message, ...]:
+    """Return the conversation: the rules, then the task with the files that matter."""
+    view = TreeView(job.tree)
+    parts = (prompt.describe(job.task), context.files(view, job.task), context.listing(view))
+    return (
+        Message("system", f"{prompt.RULES}\n\n{FORMAT}"),
+        Message("user", "\n\n".join(part for part in parts if part)),
+    )
+
+
+def _applied(job: Job, answer: str) -> tuple[Ending, str]:
+    try:
+        edits = patches.parse(answer)
+    except Misfit as misfit:
+        if patches.declines(answer):
+            return Ending.NO_CHANGE, "the model says that no change is needed"
+        return Ending.INVALID, str(misfit)
+    try:
+        changed = patches.apply(edits, job.tree)
+    except Misfit as misfit:
+        return Ending.INVALID, str(misfit)
+    if not changed:
+        return Ending.NO_CHANGE, "the model's edits leave every file as it was"
+    return Ending.EDITED, f"changed {', '.join(changed)}"
