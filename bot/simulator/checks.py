@@ -46,13 +46,15 @@ def tell(hub: Hub, check: Check, action: str, sender: User, **more: Json) -> Non
 
 
 def settle_suite(hub: Hub, suite: Suite, sender: User) -> None:
-    """Bring a suite up to date with its check runs; tell when all of them are completed."""
+    """Bring a suite up to date with its check runs; tell once when all of them are completed."""
     checks = hub.state.latest_checks(suite)
-    suite.updated_at = now()
+    before, suite.updated_at = suite.conclusion, now()
     if not all(check.status == "completed" for check in checks):
         suite.status, suite.conclusion = "in_progress", None
         return
     suite.status, suite.conclusion = "completed", worst([c.conclusion for c in checks])
+    if suite.conclusion == before:
+        return
     shape = shapes_checks.suite(hub.shapes(), suite)
     hub.emit("check_suite", suite.repo, sender, {"action": "completed", "check_suite": shape})
 

@@ -74,6 +74,8 @@ class Faults:
             await self.app(scope, receive, _nowhere)
         if fault.kind in {Kind.CUT, Kind.CUT_AFTER}:
             _connections[scope["client"]].abort()
+            while (await receive())["type"] != "http.disconnect":
+                pass
             return
         headers = {"Content-Type": "application/json", **fault.headers}
         await Response(fault.body, fault.status, headers=headers)(scope, receive, send)

@@ -84,7 +84,8 @@ def _bring_head(pull: Pull, head_repo: Repo) -> None:
 
 
 def _begin_checks(hub: Hub, pull: Pull, action: str, by: User) -> None:
-    checks.request_suite(hub, pull.repo, pull.head_sha, pull.head_branch, by)
+    if not pull.from_fork:  # a push to a fork is none of the App's business
+        checks.request_suite(hub, pull.repo, pull.head_sha, pull.head_branch, by)
     runs.for_pull(hub, pull, action, by)
 
 

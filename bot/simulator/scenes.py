@@ -7,7 +7,7 @@ the state's lock.
 from collections.abc import Mapping
 from datetime import timedelta
 
-from bot.simulator import checks, pulls, runs
+from bot.simulator import auth, checks, pulls, runs
 from bot.simulator.actions import StepResult
 from bot.simulator.build import add_repo
 from bot.simulator.clock import now
@@ -62,7 +62,8 @@ def set_permission(hub: Hub, target: Repo, login: str, level: str) -> None:
     """Say what a person may do with a repository."""
     if level not in LEVELS:
         raise Problem(422, f"{level} is not one of {', '.join(LEVELS)}")
-    hub.state.user(login)
+    user = hub.state.user(login)
+    user.token = user.token or auth.new_person_token()
     target.people[login] = level
 
 
