@@ -20,9 +20,10 @@ from contextlib import suppress
 from datetime import timedelta
 from typing import Protocol, cast
 
+import structlog
 from starlette.types import Message, Receive, Scope, Send
 
-from bot.domain.errors import Broken, ConfigError, TryLater
+from bot.domain.errors import BotError, Broken, ConfigError, TryLater
 from bot.domain.ports import Clock, Delivery, Telemetry
 from bot.domain.values import Secret
 from bot.web.envelopes import ENVELOPES, action
@@ -33,12 +34,15 @@ MAX_BODY_BYTES = 25 * 2**20  # GitHub sends no more
 MAX_HELD_BYTES = 8 * MAX_BODY_BYTES  # of bodies that arrive in pieces, all requests together
 READ_DEADLINE_S = 10.0  # GitHub itself gives up after ten seconds
 LINGER_S = 2.0
+MEND_S = 60.0  # what a person needs at the least
 GUID = re.compile(rb"[A-Za-z0-9-]{1,64}")
 EVENT = re.compile(rb"[a-z_]{1,64}")
 
+log = structlog.get_logger("regreen")
+
 
 class Inbox(Protocol):
-    """Where deliveries go; both calls return when the delivery is durable or raise `TryLater`."""
+    """Where deliveries go; both calls return when the delivery is durable, or raise a `BotError`."""
 
     def put(self, delivery: Delivery) -> Awaitable[None]: ...
     def keep_malformed(self, delivery: Delivery) -> Awaitable[None]: ...
@@ -114,15 +118,15 @@ class Webhooks:
             raise Refused(400, "malformed", text, unread=False) from error
         try:
             await self._inbox.put(Delivery(guid, event, named, body, received_at))
-        except TryLater as error:
-            raise _unavailable(error.after_s) from error
+        except BotError as error:
+            raise _unstored(error) from error
         return ""  # the status says it, and a body would cost another system call
 
     async def _keep(self, delivery: Delivery) -> None:
         try:
             await self._inbox.keep_malformed(delivery)
-        except TryLater as error:
-            raise _unavailable(error.after_s) from error
+        except BotError as error:
+            raise _unstored(error) from error
 
     async def _body(self, receive: Receive) -> bytes | None:
         """Return the whole body, or None when the client went away."""
@@ -227,6 +231,12 @@ def _unavailable(after_s: float, *, unread: bool = False) -> Refused:
     retry = (b"retry-after", str(max(1, math.ceil(after_s))).encode())
     text = "the delivery could not be stored: send it again later"
     return Refused(503, "unavailable", text, retry, unread=unread)
+
+
+def _unstored(error: BotError) -> Refused:
+    """Return the answer to a store that fails, whoever must mend it; the log says why."""
+    log.error("the delivery could not be stored", reason=str(error))
+    return _unavailable(error.after_s if isinstance(error, TryLater) else MEND_S)
 
 
 async def _refuse(refused: Refused, receive: Receive, send: Send) -> None:

@@ -21,7 +21,7 @@ import psutil
 import pytest
 import uvicorn
 
-from bot.domain.errors import ConfigError, Gone, TryLater
+from bot.domain.errors import ConfigError, Gone, NeedsPerson, TryLater
 from bot.domain.ports import Delivery
 from bot.domain.values import Secret
 from bot.runtime.inbox import Inbox
@@ -378,8 +378,15 @@ class TestRefused:
 
 class TestTrouble:
     @pytest.mark.parametrize("body", [BODY, b"{"], ids=["good", "malformed"])
-    def test_a_failing_store_is_503_and_works_again(self, server: Server, body: bytes):
-        server.store.trouble = TryLater("the disk is full", after_s=60)
+    @pytest.mark.parametrize(
+        "trouble",
+        [TryLater("the disk is full", after_s=60), NeedsPerson("the tables are missing")],
+        ids=["full", "not migrated"],
+    )
+    def test_a_failing_store_is_503_and_works_again(
+        self, server: Server, body: bytes, trouble: Exception
+    ):
+        server.store.trouble = trouble
         answer = server.post(body)
         assert (answer.status, answer.headers["retry-after"]) == (503, "60")
         server.store.trouble = None
