@@ -1,4 +1,4 @@
-"""A pass of the machine played against a small world, which answers each effect as a shell would."""
+"""A pass of the machine played against a small world, which answers as a shell would."""
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -82,6 +82,10 @@ def a_policy(**changes) -> Policy:
     return Policy(**{**values, **changes})
 
 
+def a_comment(number: int, body: str) -> Comment:
+    return Comment(number, body, "regreen[bot]", 1, mine=True, created_at=NOON)
+
+
 @dataclass
 class World:
     """What is true at GitHub and in the sandbox; `play` runs passes against it."""
@@ -129,7 +133,7 @@ class World:
             state, effect = machine.advance(state, self.answer(effect))
         return names
 
-    def answer(self, effect: Effect) -> Outcome:  # noqa: C901, PLR0911 -- one match over the union
+    def answer(self, effect: Effect) -> Outcome:  # noqa: C901, PLR0911, PLR0912 -- one match over the union
         if type(effect) in self.outcomes:
             return self.outcomes[type(effect)]
         match effect:
@@ -145,7 +149,13 @@ class World:
             case effects.Verify():
                 good = self.verdicts.pop(0) if self.verdicts else True
                 result = CommandResult(
-                    "test", "pytest -q", 0 if good else 1, good, False, 0.5, f"out {len(self.done)}"
+                    name="test",
+                    command="pytest -q",
+                    exit_code=0 if good else 1,
+                    passed=good,
+                    allow_fail=False,
+                    seconds=0.5,
+                    output=f"out {len(self.done)}",
                 )
                 verdict = Verification(good, "ok" if good else "test failed", (result,), "d", "a")
                 return effects.Verified(verdict, self.now)
@@ -158,12 +168,7 @@ class World:
             case effects.ShowCard():
                 self.cards.append(effect.card)
             case effects.RetireMarkers():
-                self.comments = [
-                    Comment(
-                        c.id, attempts.retired(c.body), c.author, c.author_id, c.mine, c.created_at
-                    )
-                    for c in self.comments
-                ]
+                self.comments = [a_comment(c.id, attempts.retired(c.body)) for c in self.comments]
             case effects.EndPass():
                 self.newest = effect.run
                 if effect.wake_after_s is not None:
@@ -175,10 +180,10 @@ class World:
     def comment(self, effect: effects.Comment) -> int:
         for at, one in enumerate(self.comments):
             if one.id == effect.comment or effect.key in one.body:
-                self.comments[at] = Comment(one.id, effect.body, "regreen[bot]", 1, True, NOON)
+                self.comments[at] = a_comment(one.id, effect.body)
                 return one.id
         number = len(self.comments) + 1
-        self.comments.append(Comment(number, effect.body, "regreen[bot]", 1, True, NOON))
+        self.comments.append(a_comment(number, effect.body))
         return number
 
     def backend(self, effect: effects.RunBackend) -> Outcome:
