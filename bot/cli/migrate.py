@@ -13,7 +13,7 @@ def command() -> None:
     database = connect(server.database_url, server.data_dir)
     try:
         before, after = migrate(database)
-        done = "is up to date" if before == after else f"came from {before or 'an empty one'}"
+        done = "is up to date" if before == after else f"before: {before or 'no tables'}"
         Console(soft_wrap=True).print(f"{database.name}: revision {after}, {done}", highlight=False)
     finally:
         database.close()

@@ -42,7 +42,7 @@ log = structlog.get_logger("regreen")
 
 
 class Inbox(Protocol):
-    """Where deliveries go; both calls return when the delivery is durable, or raise a `BotError`."""
+    """Where deliveries go: what the calls return is done once it is durable, or a `BotError`."""
 
     def put(self, delivery: Delivery) -> Awaitable[None]: ...
     def keep_malformed(self, delivery: Delivery) -> Awaitable[None]: ...
