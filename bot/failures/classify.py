@@ -115,7 +115,7 @@ def _signal(
         type=kind,
         confidence=confidence,
         severity=SEVERITY[kind],
-        message=message(kind, best, lines, places),
+        message=message(kind, own, [lines[index] for index in every], lines, places),
         evidence=tuple(Evidence(region.numbers[index], text(lines[index])) for index in evidence),
         tool=tool,
         rule=best.rule.name if best else "",

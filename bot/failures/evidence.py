@@ -4,18 +4,28 @@
 Lines that tell of passing tests, of warnings and of retries are no evidence, whatever their words.
 """
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from bot.domain.values import FailureType
 from bot.failures.patterns import Pattern, PatternSet
 from bot.failures.region import End, Region
 from bot.failures.rules import RULES
 from bot.failures.taxonomy import Rule
 
 MAX_HITS = 400
+ANNOTATION = re.compile(
+    rb"(?m)^(?:##\[error\]|::error[^:\n]{0,300}(?::[^:\n]{1,300}){0,4}?::|Error: )(?=\S)"
+)
 CHUNK = 64
 
-_SET = PatternSet([rule.pattern for rule in RULES])
+# One automaton for each kind: one for all would have too many states to build.
+_SETS = [
+    (PatternSet([RULES[row].pattern for row in rows]), rows)
+    for kind in FailureType
+    if (rows := [row for row, rule in enumerate(RULES) if rule.type is kind])
+]
 PASSING = Pattern(
     r"^ *(✓|✔|√|ok \d+|PASS\b|\(pass\)|--- PASS|=== (RUN|PAUSE|CONT|NAME)|\[ +(OK|RUN) +\]|##\[(warning|notice|debug|group|endgroup)\]"
     r"|npm (WARN|warn|notice)|warning npm|WARN(ING)? |\[WARN(ING)?\] .*(deprecat|Deprecat)|Downloading |Collecting |Requirement already satisfied|Retrying )"
@@ -34,6 +44,8 @@ class Match:
 
 def matches(region: Region) -> tuple[Match, ...]:
     """Return the rows that speak in *region*, the strongest first, the earliest before others."""
+    if region.end is End.PASSED:
+        return ()
     hits: dict[int, list[int]] = {}
     for index, row in _hits(region.lines):
         at = hits.setdefault(row, [])
@@ -48,15 +60,26 @@ def matches(region: Region) -> tuple[Match, ...]:
 
 
 def _hits(lines: Sequence[bytes]) -> Iterator[tuple[int, int]]:
+    """Yield line and row of every hit: whole chunks are asked first, as most are silent."""
     for start in range(0, len(lines), CHUNK):
         chunk = lines[start : start + CHUNK]
-        if not _SET.found(b"\n".join(chunk)):
-            continue
-        for offset, line in enumerate(chunk):
-            rows = _SET.found(line) if line else ()
-            if rows and not PASSING.matches(line):
-                for row in rows:
-                    yield start + offset, row
+        joined = b"\n".join(chunk)
+        bare = ANNOTATION.sub(b"", joined)
+        for patterns, rows in _SETS:
+            if not patterns.found(joined) and (bare == joined or not patterns.found(bare)):
+                continue
+            for offset, line in enumerate(chunk):
+                found = _found(patterns, line)
+                if found and not PASSING.matches(line):
+                    for row in found:
+                        yield start + offset, rows[row]
+
+
+def _found(patterns: PatternSet, line: bytes) -> Sequence[int]:
+    """Return the rows for a line, also for what stands behind an annotation's mark."""
+    bare = ANNOTATION.sub(b"", line)
+    found = patterns.found(line)
+    return found if bare == line else sorted({*found, *patterns.found(bare)})
 
 
 def _score(rule: Rule, at: Sequence[int], region: Region) -> float:

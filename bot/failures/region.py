@@ -8,7 +8,7 @@ first. A log without marks is one region; it is searched as a whole.
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum
 
 from bot.failures.clean import clean, columns
@@ -16,10 +16,12 @@ from bot.failures.clean import clean, columns
 HEAD_LINES = 4000
 TAIL_LINES = 26000
 MAX_REGIONS = 4
+TAIL_SHOWN = 60  # lines of a job that passed
 
 STEP_BEGINS = re.compile(
     rb"##\[group\]Run |Post job cleanup\.$|##\[section\]Starting: |##\[command\]/usr/bin/docker run"
 )
+MARKS = re.compile(rb"##\[|Post job cleanup\.|Current runner version:|Cleaning up orphan processes")
 JOB_BEGINS = re.compile(rb"Current runner version:")
 JOB_ENDED = re.compile(
     rb"Cleaning up orphan processes|##\[section\]Finishing: (?:Finalize Job|Job)"
@@ -57,11 +59,13 @@ class Region:
 
 @dataclass(slots=True)
 class Step:
-    """A step while it is being read: line indices, the commands it echoes, its errors."""
+    """A step while it is being read: where its echo and its output begin and end, its errors."""
 
     name: bytes
-    body: list[int] = field(default_factory=list)
-    command: list[bytes] = field(default_factory=list)
+    command: bytes
+    begin: int
+    body: int
+    end: int = 0
     failed: bool = False
     cancelled: bool = False
 
@@ -88,62 +92,86 @@ def _without_columns(lines: list[bytes]) -> Iterator[bytes]:
 
 
 def _actions(lines: list[bytes], failed_steps: Sequence[str]) -> tuple[Region, ...]:
-    texts, steps, ended = _steps(lines)
+    steps, ended = _steps(lines)
     failing = [step for step in steps if step.failed]
+    if not failing and ended:
+        return (Region(_cleaned(lines[-TAIL_SHOWN:]), _numbers(lines, TAIL_SHOWN), End.PASSED),)
     if not failing:
-        whole = _region(texts, range(len(texts)), End.PASSED if ended else End.UNSAID)
-        return (whole,)
+        output = [index for step in steps for index in range(step.body, step.end)]
+        return (_region(_Cleaned(lines), output, End.UNSAID),)
     wanted = {name.encode() for name in failed_steps}
     failing.sort(key=lambda step: (step.cancelled, bool(wanted) and step.name not in wanted))
-    return tuple(
-        _region(
-            texts,
-            step.body,
-            End.FAILED,
-            step.name.decode("utf-8", "replace"),
-            b"\n".join(step.command).decode("utf-8", "replace"),
-        )
-        for step in failing[:MAX_REGIONS]
-    )
+    return tuple(_failed(lines, step) for step in failing[:MAX_REGIONS])
 
 
-def _steps(lines: list[bytes]) -> tuple[list[bytes], list[Step], bool]:
+def _failed(lines: list[bytes], step: Step) -> Region:
+    echo = _cleaned(lines[step.begin + 1 : min(step.body, step.begin + 200)])
+    command = b"\n".join([step.command, *echo]).decode("utf-8", "replace")
+    name = step.name.decode("utf-8", "replace")
+    return _region(_Cleaned(lines), range(step.body, step.end), End.FAILED, name, command)
+
+
+class _Cleaned:
+    """Lines that are cleaned when they are asked for: most of a log never is."""
+
+    def __init__(self, lines: list[bytes]) -> None:
+        self._lines = lines
+
+    def __getitem__(self, index: int) -> bytes:
+        return _text(self._lines[index])
+
+
+def _cleaned(lines: list[bytes]) -> list[bytes]:
+    return [_text(line) for line in lines]
+
+
+def _numbers(lines: list[bytes], last: int) -> range:
+    return range(max(0, len(lines) - last) + 1, len(lines) + 1)
+
+
+def _text(line: bytes) -> bytes:
+    cut = columns(line) if b"\t" in line else None
+    return clean(cut[2] if cut else line)
+
+
+def _steps(lines: list[bytes]) -> tuple[list[Step], bool]:
     """Cut an Actions log into steps; the echo of a step's script is its command, not its output."""
-    texts: list[bytes] = []
-    steps = [Step(b"")]
-    key: tuple[bytes, bytes] | None = None
-    header = False
-    ended = False
+    steps = [Step(b"", b"", -1, 0)]
+    prefix = name = b""
+    header = ended = False
     for index, line in enumerate(lines):
-        cut = columns(line) if b"\t" in line else None
-        if cut is None and key is not None and line.startswith(b"\t".join(key) + b"\t"):
-            cut = (*key, line[len(key[0]) + len(key[1]) + 2 :])
-        text = clean(cut[2] if cut else line)
-        texts.append(text)
-        if cut and cut[:2] != key:
-            key = cut[:2]
-            steps.append(Step(key[1]))
-            header = False
+        if not (prefix and line.startswith(prefix)) and b"\t" in line:
+            cut = columns(line)
+            if cut:
+                prefix, name, header = b"\t".join(cut[:2]) + b"\t", cut[1], False
+                steps[-1].end = index
+                steps.append(Step(name, b"", index - 1, index))
+        if not MARKS.search(line):
+            continue
+        text = _text(line)
         if STEP_BEGINS.match(text) or JOB_BEGINS.match(text):
-            begins = text.removeprefix(b"##[group]")
-            steps.append(Step(key[1] if key and key[1] != b"UNKNOWN STEP" else begins))
+            command = text.removeprefix(b"##[group]")
+            known = name if name != b"UNKNOWN STEP" else b""
+            steps[-1].end = index
+            steps.append(Step(known or command, command.removeprefix(b"Run "), index, index + 1))
             header = text.startswith(b"##[group]Run ")
-            steps[-1].command.append(begins.removeprefix(b"Run "))
-            continue
-        ended = ended or JOB_ENDED.match(text) is not None
-        if header:
+        elif header:
             header = not text.startswith(b"##[endgroup]")
-            steps[-1].command.append(text)
-            continue
-        if text.startswith(b"##[error]"):
+            steps[-1].body = index + 1
+        elif text.startswith(b"##[error]"):
             steps[-1].failed = True
             steps[-1].cancelled = CANCELLED.match(text) is not None
-        steps[-1].body.append(index)
-    return texts, steps, ended
+        ended = ended or JOB_ENDED.match(text) is not None
+    steps[-1].end = len(lines)
+    return steps, ended
 
 
 def _region(
-    texts: Sequence[bytes], wanted: Sequence[int], end: End, step: str = "", command: str = ""
+    texts: Sequence[bytes] | _Cleaned,
+    wanted: Sequence[int],
+    end: End,
+    step: str = "",
+    command: str = "",
 ) -> Region:
     if len(wanted) > HEAD_LINES + TAIL_LINES:
         wanted = [*wanted[:HEAD_LINES], *wanted[-TAIL_LINES:]]

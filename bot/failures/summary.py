@@ -21,6 +21,7 @@ WORDS = {
     FailureType.UNKNOWN: "nothing in the log says why",
 }
 LENGTH = 300
+SUMMED = 0.12
 FAILED_TEST = Pattern(r"^(?:FAILED|ERROR) (\S+)(?: - (.+))?$")
 COUNT = Pattern(
     r"\b([1-9]\d*) (?:tests? )?(?:failed|failures?|failing|fail)\b|(?:Failures|Failed|failures)[:=] ?([1-9]\d*)"
@@ -45,16 +46,25 @@ def text(line: bytes) -> str:
 
 
 def message(
-    kind: FailureType, best: Match | None, lines: Sequence[bytes], places: Sequence[Location]
+    kind: FailureType,
+    own: Sequence[Match],
+    deciding: Sequence[bytes],
+    lines: Sequence[bytes],
+    places: Sequence[Location],
 ) -> str:
-    """Return what failed in one sentence, with its tool and place where the log names them."""
-    if best is None:
+    """Return what failed in one sentence, with its tool and place where the log names them.
+
+    Sums stand at the end, so the earliest of the strong lines tells most.
+    """
+    if not own:
         return f"{WORDS[kind].capitalize()}."
+    best = own[0]
+    told = min(match.at[0] for match in own if match.score >= best.score - SUMMED)
     if kind is FailureType.TEST_ASSERT:
-        told = _tests(lines)
-        if told:
-            return f"{best.rule.tool}: {told}" if best.rule.tool else told
-    line = text(lines[best.at[0]]).removeprefix("##[error]").strip()
+        tests = _tests(deciding)
+        if tests:
+            return f"{best.rule.tool}: {tests}" if best.rule.tool else tests
+    line = text(lines[told]).removeprefix("##[error]").strip()
     place = next((place for place in places if place.message and place.message[:60] in line), None)
     if place is None and kind in {FailureType.LINT, FailureType.TYPECHECK}:
         place = next((place for place in places if place.message), None)

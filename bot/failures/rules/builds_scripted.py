@@ -13,7 +13,7 @@ RULES = (
     row(
         "pytest-collection",
         "pytest",
-        0.97,
+        0.972,
         r"^!+ Interrupted: \d+ errors? during collection|^ERROR collecting |^_+ ERROR collecting |^ImportError while (importing test module|loading conftest)|ImportError while loading conftest",
         "!!!!!!!! Interrupted: 1 error during collection !!!!!!!!",
         "_____ ERROR collecting tests/test_a.py _____",
@@ -36,7 +36,7 @@ RULES = (
     row(
         "unittest-loader",
         "unittest",
-        0.96,
+        0.975,
         r"unittest\.loader\._FailedTest",
         "ERROR: test_a (unittest.loader._FailedTest.test_a)",
     ),

@@ -63,7 +63,7 @@ RULES = (
         0.88,
         r"^Found \d+ errors?( \(\d+ fixed, \d+ remaining\))?\.$",
         "Found 5 errors.",
-        but_not=("Found 2 errors in 2 files (checked 23 source files)"),
+        but_not=("Found 2 errors in 2 files (checked 23 source files)",),
     ),
     row(
         "black",

@@ -89,7 +89,7 @@ RULES = (
         "shell-syntax",
         "shell",
         0.88,
-        r"syntax error (near unexpected token|: unexpected|in conditional)|unexpected EOF while looking for|unbound variable$|bad substitution",
+        r"syntax error(:| near unexpected token| in conditional)|unexpected EOF while looking for|unbound variable$|bad substitution",
         "a.sh: line 3: syntax error near unexpected token `fi'",
     ),
     row(
