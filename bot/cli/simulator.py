@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from bot.simulator.hub import Limits
 from bot.simulator.serve import SimOptions, Simulator
 
 DEFAULT_PEOPLE = ("owner=admin", "stranger=none")
@@ -32,6 +33,11 @@ def command(  # noqa: PLR0913 - one parameter per option
         typer.Option(help="login=none|read|write|admin; beside owner and stranger."),
     ] = None,
     private: Annotated[bool, typer.Option(help="Hide the repositories from strangers.")] = False,
+    drop: Annotated[float, typer.Option(help="Share of deliveries that get lost, 0 to 1.")] = 0.0,
+    duplicate: Annotated[float, typer.Option(help="Share of deliveries that come twice.")] = 0.0,
+    reorder: Annotated[float, typer.Option(help="Share of deliveries out of order.")] = 0.0,
+    seed: Annotated[int, typer.Option(help="Makes the same trouble again.")] = 0,
+    token_life: Annotated[float, typer.Option(help="Life of App tokens, in seconds.")] = 3600.0,
 ) -> None:
     """Serve until Ctrl-C or SIGTERM."""
     people = dict(_pair(each, "login=permission") for each in (*DEFAULT_PEOPLE, *(person or ())))
@@ -44,6 +50,11 @@ def command(  # noqa: PLR0913 - one parameter per option
         data=data,
         webhook_url=webhook,
         private=private,
+        drop=drop,
+        duplicate=duplicate,
+        reorder=reorder,
+        seed=seed,
+        limits=Limits(token_s=token_life),
     )
     if secret:
         options = replace(options, webhook_secret=secret)
