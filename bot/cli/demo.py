@@ -20,6 +20,7 @@ from typing import Annotated
 
 import httpx
 import typer
+from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
@@ -36,7 +37,7 @@ from bot.workspace.sandbox import Bubblewrap
 DEADLINE_S = 180.0
 LOOK_S = 0.2
 ANNOUNCED = re.compile(
-    r"(?:Switched to fallback backend for PR #\d+ \(attempt \d+\)|Using fallback backend: \S+)"
+    r"(?:Switched to fallback backend for PR #\d+ \(attempt \d+\)|Using fallback backend: [\w.-]+)"
 )
 
 CONFIG = """\
@@ -258,24 +259,29 @@ class Demo:
         self, github: Simulator, model: ScriptedModel, watched: list[Watched]
     ) -> bool:
         self._tell_log()
-        table = Table("", "pull request", "told", "ended", "attempts", "model calls", "seconds")
+        columns = ("", "scene", "ended", "mended by", "attempts", "model calls", "s")
+        table = Table(*columns, box=SIMPLE)
         well = True
         for one in watched:
-            key = f"{REPO}#{one.number}"
-            calls = sum(call.key == key for call in model.calls)
-            count = _attempts(github, one.number)
-            right = (one.ended_as, count) == (one.scene.ends, one.scene.attempts)
-            right = right and calls == len(one.scene.primary) + len(one.scene.fallback)
+            calls = sum(call.key == f"{REPO}#{one.number}" for call in model.calls)
+            bodies = [comment["body"] for comment in github.comments(REPO, one.number)]
+            count, by = _attempts(bodies), _by(bodies)
+            expected = len(one.scene.primary) + len(one.scene.fallback)
+            right = (one.ended_as, count, by, calls) == (
+                one.scene.ends,
+                one.scene.attempts,
+                one.scene.by,
+                expected,
+            )
             well = well and right
-            seconds = "" if one.ended_at is None else f"{one.ended_at - self._began:.1f}"
             table.add_row(
                 "[green]✓[/]" if right else "[red]✗[/]",
-                f"#{one.number} {one.scene.title}",
-                f"{one.scene.story}",
+                f"{one.scene.letter} #{one.number}",
                 one.ended_as or "[red]not at all[/]",
+                by,
                 str(count),
                 str(calls),
-                seconds,
+                "" if one.ended_at is None else f"{one.ended_at - self._began:.0f}",
             )
         self._console.print()
         self._console.print(table)
@@ -297,12 +303,18 @@ class Demo:
             say("Bye.")
 
 
-def _attempts(github: Simulator, number: int) -> int:
+def _attempts(bodies: list[str]) -> int:
     """Return the number of attempts that comments tell of, retired ones included."""
     pattern = re.compile(r"<!-- regreen (?:retired )?attempt=(\d+) ")
-    bodies = [comment["body"] for comment in github.comments(REPO, number)]
-    found = [int(match[1]) for body in bodies if (match := pattern.search(body))]
-    return max(found, default=0)
+    return max((int(match[1]) for body in bodies if (match := pattern.search(body))), default=0)
+
+
+def _by(bodies: list[str]) -> str:
+    """Return who mended the pull request, as its comments tell it."""
+    proved = [body for body in bodies if "**Proved**" in body]
+    if proved and (match := re.search(r"\*\*Mended\*\* by `([^`]+)`", proved[-1])):
+        return match[1]
+    return "a re-run" if any("green again" in body for body in bodies) else "nobody"
 
 
 def _free_port() -> int:
