@@ -36,7 +36,7 @@ READ_DEADLINE_S = 10.0  # GitHub itself gives up after ten seconds
 LINGER_S = 2.0
 MEND_S = 60.0  # what a person needs at the least
 GUID = re.compile(rb"[A-Za-z0-9-]{1,64}")
-EVENT = re.compile(rb"[a-z_]{1,64}")
+EVENT = re.compile(rb"[a-z0-9_]{1,64}")
 
 log = structlog.get_logger("regreen")
 
