@@ -66,6 +66,8 @@ def _mend(job: Job, fix: Fix, account: _Account) -> Answer | None:
     broken = endings.unfinished(finished, fix.name)
     if broken is None and finished.exit_code in fix.ends:
         account.ran.append(f"`{fix.name}`")
+        if finished.exit_code:
+            account.notes.append(f"{fix.name} left something{endings.shown(finished.output)}")
         return None
     if broken is None:
         end = f"{fix.name} ended with exit code {finished.exit_code}"
