@@ -47,7 +47,6 @@ class Engine:
                 "max_executor_threads": 32,
                 "serializer": DBOSPortableJSONSerializer(),
                 "log_level": "ERROR",
-                "enable_patching": True,
             }
         )
         DBOS.launch()

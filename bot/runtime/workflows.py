@@ -48,6 +48,7 @@ from bot.runtime.interpreter import Interpreter
 EVENTS = "events"
 PULLS = "pulls"
 LONGEST_SLEEP_S = 300.0
+RECOVERIES = 100  # restarts that a workflow survives: innocent ones add up, so ten lost runs
 
 log = structlog.get_logger("regreen")
 
@@ -82,7 +83,7 @@ class Repairs(DBOSConfiguredInstance):
 
     # --- one event ---
 
-    @DBOS.workflow(name="react", max_recovery_attempts=10)
+    @DBOS.workflow(name="react", max_recovery_attempts=RECOVERIES)
     async def react(self, event: str) -> str:
         """Decide about one event and let its consequences follow."""
         with self._alive():
@@ -169,7 +170,7 @@ class Repairs(DBOSConfiguredInstance):
         ):
             await DBOS.enqueue_workflow_async(EVENTS, self.launch, pull.repo, pull.number)
 
-    @DBOS.workflow(name="launch", max_recovery_attempts=10)
+    @DBOS.workflow(name="launch", max_recovery_attempts=RECOVERIES)
     async def launch(self, repo: str, number: int) -> None:
         """Hop into the pull request's queue: a deduplicated enqueue cannot carry its key."""
         with self._alive():
@@ -188,7 +189,7 @@ class Repairs(DBOSConfiguredInstance):
 
     # --- one pass ---
 
-    @DBOS.workflow(name="repair", max_recovery_attempts=10)
+    @DBOS.workflow(name="repair", max_recovery_attempts=RECOVERIES)
     async def repair(self, repo: str, number: int, wish: str, why: str) -> str:
         """Play one pass of the machine to its end."""
         pull = PullRef(repo, number)
