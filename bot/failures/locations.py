@@ -36,7 +36,7 @@ THIRD_PARTY = Pattern(
     r"site-packages|node_modules|dist-packages|/usr/lib/|hostedtoolcache|node:internal|\.cargo/registry|_actions/|<frozen|https?:"
 )
 WORKSPACE = Pattern(
-    r"^(?:/home/runner/work|/Users/runner/work|/__w|[A-Z]:[\\/]a)[\\/][^\\/]+[\\/][^\\/]+[\\/](.+)$"
+    r"^(?:/home/runner/work|/Users/runner/work|/__w|[A-Z]:[\\/]a|.*[\\/]_work)[\\/][^\\/]+[\\/][^\\/]+[\\/](.+)$"
 )
 
 _PATTERNS = [Pattern(row[0]) for row in ROWS]

@@ -1,8 +1,10 @@
 """Makes one simulated GitHub from its options: accounts, the App, repositories and forks."""
 
+import sys
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from os import defpath
 from pathlib import Path
 
 from bot.simulator import auth
@@ -38,7 +40,8 @@ class SimOptions:
     """What a simulated GitHub is made of.
 
     `repos` maps `owner/name` to any local git repository; `forks` maps the name of a fork to that
-    of its parent; `people` maps logins to none, read, write or admin. Rates go from 0 to 1.
+    of its parent; `people` maps logins to none, read, write or admin. `path` is the runners' PATH.
+    Rates go from 0 to 1.
     """
 
     repos: Mapping[str, Path]
@@ -54,6 +57,7 @@ class SimOptions:
     private: bool = False
     run_workflows: bool = True
     runners: int = 2
+    path: str = f"{Path(sys.executable).parent}:/usr/local/bin:{defpath}"
     slug: str = "regreen"
     app_id: int = 424242
     private_key: str | None = None  # None: a new one
@@ -78,7 +82,7 @@ def build(options: SimOptions, data: Path, url: str, observer: OnDelivery | None
     )
     outbox.set(Switches(options.drop, options.duplicate, options.reorder))
     app, actions = _apps(state, options)
-    work = data / "work"
+    work = data / "_work"  # as a self-hosted runner names it
     work.mkdir(parents=True, exist_ok=True)
     hub = Hub(
         url=url,
@@ -94,6 +98,7 @@ def build(options: SimOptions, data: Path, url: str, observer: OnDelivery | None
         people=dict(options.people),
         limits=options.limits,
         run_workflows=options.run_workflows,
+        path=options.path,
     )
     _add_people(state, options)
     for full_name, source in options.repos.items():

@@ -34,6 +34,7 @@ class Hub:
     people: dict[str, str]  # permissions in a new repository, by login
     limits: Limits
     run_workflows: bool
+    path: str  # where the runners find their tools
     others: dict[str, App] = field(default_factory=dict)
     used: dict[str, int] = field(default_factory=dict)  # requests counted against the rate limit
 

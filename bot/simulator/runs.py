@@ -6,11 +6,8 @@ Re-running adds jobs to a new attempt on the same commit; the jobs that are not 
 """
 
 import shutil
-import sys
 import traceback
 from dataclasses import dataclass
-from os import defpath
-from pathlib import Path
 
 from bot.simulator import checks, shapes_checks
 from bot.simulator.actions import (
@@ -229,7 +226,7 @@ def _execute(hub: Hub, run: WorkflowRun, job: Job) -> None:
 
 
 def _really_run(hub: Hub, run: WorkflowRun, job: Job, needs: dict[str, str]) -> JobResult:
-    folder = hub.work / str(job.id)
+    folder = hub.work / str(job.id) / run.suite.repo.name
     try:
         run.suite.repo.git.checkout(run.suite.head_sha, folder)
         return run_job(
@@ -242,7 +239,7 @@ def _really_run(hub: Hub, run: WorkflowRun, job: Job, needs: dict[str, str]) -> 
     except Exception:  # noqa: BLE001 - a runner that crashes is a failed job, as at GitHub
         return JobResult("failure", (), f"##[error]{traceback.format_exc()}".encode())
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(folder.parent, ignore_errors=True)
 
 
 def _environment(hub: Hub, run: WorkflowRun) -> dict[str, str]:
@@ -250,7 +247,7 @@ def _environment(hub: Hub, run: WorkflowRun) -> dict[str, str]:
     pulls = [p for p in hub.state.pulls_at(repo, run.suite.head_sha) if p.head_branch == head]
     pull = pulls[-1] if pulls and run.event == "pull_request" else None
     return {
-        "PATH": f"{Path(sys.executable).parent}:/usr/local/bin:{defpath}",
+        "PATH": hub.path,
         "GITHUB_REPOSITORY": repo.full_name,
         "GITHUB_REPOSITORY_OWNER": repo.owner.login,
         "GITHUB_SHA": run.suite.head_sha,
