@@ -43,7 +43,6 @@ NOISE: tuple[tuple[re.Pattern[str], str], ...] = (
         ),
         "",
     ),
-    (re.compile(r"\b(?=[a-f]{0,40}\d)[0-9a-f]{7,64}\b"), "<hash>"),
     (re.compile(r"\b(?:\d{1,3}\.){3}\d{1,3}(?::\d{1,5})?\b"), "<address>"),
     (re.compile(r"\b(?:localhost|127\.0\.0\.1):\d{1,5}\b"), "<address>"),
     (
@@ -52,6 +51,7 @@ NOISE: tuple[tuple[re.Pattern[str], str], ...] = (
     ),
     (re.compile(r"\((\d{1,9}),\s?(\d{1,9})\)(?=:)"), "(<line>)"),
     (re.compile(r"\bline \d{1,9}\b"), "line <line>"),
+    (re.compile(r"\b(?=[a-f]{0,40}\d)[0-9a-f]{7,64}\b"), "<hash>"),
     (re.compile(r"\b(?:pid|PID|process|thread|run|job|attempt|gw)[ =#:]?\d{1,12}\b"), "<number>"),
     (re.compile(r"\d{6,20}"), "<number>"),
     (re.compile(r"\s{1,200}"), " "),

@@ -94,6 +94,8 @@ NOT_SECRET = (
     "import secrets; token = secrets.token_hex(16)",
     "AKIA is the beginning of a key id",
     "sk-learn is a library",
+    "sk-estimator-validation-suite-of-tests",
+    "ghosts_and_gholes_are_no_tokens",
 )
 
 

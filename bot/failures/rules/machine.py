@@ -50,7 +50,7 @@ RULES = (
         "killed",
         "",
         0.95,
-        r"(exit(ed)?( with)?( code| status)?:?|code|status) 137\b|signal: killed|signal: 9, SIGKILL|\bSIGKILL\b|^(.*: line \d+: +\d+ )?Killed\b|cc1plus: fatal error: Killed",
+        r"(exit(ed)?( with)?( code| status)?:?|code|status|exit value) 137\b|signal: killed|signal: 9, SIGKILL|\bSIGKILL\b|^(.*: line \d+: +\d+ )?Killed\b|cc1plus: fatal error: Killed",
         "##[error]Process completed with exit code 137.",
         but_not=("137 passed",),
     ),

@@ -226,4 +226,25 @@ RULES = (
         r"(?i)^(##\[error\]|error: ?)?.{0,40}\b(not allowed|is forbidden|prohibited|violates|disallowed|policy)\b.{0,60}$",
         "##[error]Version changes in package.json are prohibited in PRs",
     ),
+    row(
+        "reuse",
+        "reuse",
+        0.95,
+        r"not compliant with version .* of the REUSE",
+        "Unfortunately, your project is not compliant with version 3.3 of the REUSE Specification :-(",
+    ),
+    row(
+        "danger",
+        "danger",
+        0.93,
+        r"^Danger: ✕|Danger found [1-9]\d* violation|^Failing the build due to [1-9]\d* (fail|violation)",
+        "Danger: ✕ Failing the build, there is 1 fail.",
+    ),
+    row(
+        "release-token",
+        "semantic-release",
+        0.95,
+        r"\b(ENOGHTOKEN|EINVALIDGHTOKEN|EGITNOPERMISSION|EINVALIDNPMTOKEN|ENONPMTOKEN|EGHNOPERMISSION)\b|non-existent authentication information",
+        "SemanticReleaseError: No GitHub token specified. ENOGHTOKEN",
+    ),
 )

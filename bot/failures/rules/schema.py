@@ -51,7 +51,7 @@ RULES = (
         "prisma",
         "prisma",
         0.97,
-        r"^ *(Error: )?P3\d{3}\b|Drift detected|migrate found failed migrations|migrations? (have|has) not yet been applied|Migration failed to apply cleanly",
+        r"^ *(Error: )?P3\d{3}\b|Drift detected|migrate found failed migrations|migrations? (have|has) not yet been applied|failed to apply cleanly",
         "Error: P3018",
         "Error: P3009",
     ),

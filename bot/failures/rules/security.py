@@ -232,4 +232,49 @@ RULES = (
         r"\bCVE-\d{4}-\d{4,}\b.*\b(?i)(critical|high)\b",
         "libssl CVE-2023-0286 fixed in 1.1 HIGH",
     ),
+    row(
+        "grype-table",
+        "grype",
+        0.92,
+        r"^NAME +INSTALLED +FIXED[- ]IN .*VULNERABILITY",
+        "NAME   INSTALLED  FIXED-IN  TYPE  VULNERABILITY  SEVERITY",
+    ),
+    row(
+        "gitleaks-finding",
+        "gitleaks",
+        0.94,
+        r"^RuleID: +\S|^Finding: +\S.*REDACTED",
+        "RuleID:      aws-access-token",
+    ),
+    row(
+        "rustsec",
+        "cargo audit",
+        0.94,
+        r"^ID: +RUSTSEC-|\bRUSTSEC-\d{4}-\d{4}\b.*vulnerab",
+        "ID:        RUSTSEC-2020-0071",
+    ),
+    row(
+        "checkov-check",
+        "checkov",
+        0.93,
+        r"^Check: CKV\w*_|^\tFAILED for resource: ",
+        'Check: CKV_AWS_20: "S3 Bucket has an ACL"',
+    ),
+    row(
+        "zizmor-rule",
+        "zizmor",
+        0.97,
+        r"^(error|warning)\[(template-injection|unpinned-uses|excessive-permissions|artipacked|dangerous-triggers|cache-poisoning|github-env|known-vulnerable-actions|ref-confusion|secrets-inherit|self-hosted-runner|unpinned-images|use-trusted-publishing|overprovisioned-secrets|bot-conditions|hardcoded-container-credentials)\]",
+        "error[template-injection]: code injection via template expansion",
+    ),
+    row(
+        "ggshield",
+        "ggshield",
+        0.95,
+        r"(?i)\b[1-9]\d* (incidents?|secrets?|policy breaks?) (have|has|were|was) been? ?(found|detected)|Talisman Report",
+        "2 incidents have been found in file a.py",
+    ),
+    row(
+        "snyk-code", "snyk", 0.93, r"^ *✗ \[(High|Medium|Low|Critical)\]", " ✗ [High] SQL Injection"
+    ),
 )

@@ -14,7 +14,7 @@ RULES = (
         "pylint",
         "pylint",
         0.95,
-        r"^\S+\.pyi?:\d+:\d+: [CRWEF]\d{4}: .*\([a-z-]+\)$",
+        r"^\S+\.pyi?:\d+:\d+: [CRWEFI]\d{4}: .*\([a-z-]+\)$",
         "models/flows.py:112:0: C0303: Trailing whitespace (trailing-whitespace)",
     ),
     row(
@@ -139,7 +139,7 @@ RULES = (
         "standard",
         "standard",
         0.95,
-        r"^(standard|semistandard|xo): Use JavaScript Standard Style|^standard: Run `standard --fix`",
+        r"^(standard|semistandard|xo|standardrb): Use (JavaScript|Ruby) Standard Style|^standard: Run `standard --fix`",
         "standard: Use JavaScript Standard Style (https://standardjs.com)",
     ),
     row(
@@ -211,5 +211,64 @@ RULES = (
     ),
     row(
         "dprint", "dprint", 0.93, r"^Found \d+ not formatted files?", "Found 2 not formatted files."
+    ),
+    row("reek", "reek", 0.93, r"^\S+\.rb -- \d+ warnings?:", "app/models/role.rb -- 2 warnings:"),
+    row(
+        "haml-lint",
+        "haml-lint",
+        0.94,
+        r"^\S+:\d+ \[[WEF]\] \w+: |^\d+ files inspected, [1-9]\d* lints? detected",
+        "app/a.haml:33 [W] ImplicitDiv: use the short form",
+        "82 files inspected, 23 lints detected",
+        but_not=("82 files inspected, 0 lints detected",),
+    ),
+    row(
+        "erb-lint",
+        "erb-lint",
+        0.92,
+        r"^\S+\.erb:\d+:\d+: |^[1-9]\d* error\(s\) were found in ERB files",
+        "a.html.erb:9:0: Indent `%>` on column 4 to match start of tag.",
+    ),
+    row(
+        "fasterer",
+        "fasterer",
+        0.9,
+        r"^\S+\.rb:\d+ .* is slower than ",
+        "app/a.rb:57 Array#select.first is slower than Array#detect.",
+    ),
+    row(
+        "tslint-plain",
+        "tslint",
+        0.94,
+        r"^\S+\.tsx?\[\d+, ?\d+\]: ",
+        "a/b.ts[15, 11]: missing semicolon",
+    ),
+    row(
+        "dotenv-linter",
+        "dotenv-linter",
+        0.93,
+        r"^\S*\.env\S*:\d+ [A-Z]",
+        ".env:3 The FOO-BAR key has incorrect delimiter",
+    ),
+    row(
+        "misspell",
+        "misspell",
+        0.95,
+        r"is a misspelling of ",
+        'README.md:1:2: "langauge" is a misspelling of "language"',
+    ),
+    row(
+        "remark-lint",
+        "remark-lint",
+        0.94,
+        r" remark-lint$",
+        "  63:42-63:95  warning  No literal URLs  no-literal-urls   remark-lint",
+    ),
+    row(
+        "phpcs-line",
+        "phpcs",
+        0.9,
+        r"^\S+\.php:\d+:\d+: (error|warning) - ",
+        "/a/B.php:19:1: error - Use statements are incorrectly ordered.",
     ),
 )
