@@ -29,10 +29,8 @@ FORMATS: tuple[tuple[str, str], ...] = (
     ("Google key", r"\bAIza[A-Za-z0-9_-]{35}"),
     ("Google token", r"\bya29\.[A-Za-z0-9_-]{20,2000}|\bGOCSPX-[A-Za-z0-9_-]{20,60}"),
     ("Stripe key", r"\b(?:sk|rk)_(?:live|test)_[A-Za-z0-9]{16,300}|\bwhsec_[A-Za-z0-9+/]{24,100}"),
-    (
-        "model API key",
-        r"\bsk-(?=[A-Za-z_-]{0,300}\d)(?:proj-|ant-|or-v1-|svcacct-|admin-)?[A-Za-z0-9_-]{20,300}",
-    ),
+    ("model API key", r"\bsk-(?:proj|ant|or-v1|svcacct|admin)-[A-Za-z0-9_-]{20,}"),
+    ("model API key", r"\bsk-(?=[A-Za-z]{0,100}\d)[A-Za-z0-9]{20,}"),
     ("npm token", r"\bnpm_[A-Za-z0-9]{36,100}"),
     ("PyPI token", r"\bpypi-[A-Za-z0-9_-]{50,1000}"),
     ("crates.io token", r"\bcio[A-Za-z0-9]{32}\b"),
@@ -73,6 +71,7 @@ PLACEHOLDER = re.compile(
     r"|os\.environ|getenv|process\.env|secrets?\.|config\.|settings\.|^[a-z_.]+$|^[A-Z_]+$"
 )
 BASE64 = re.compile(r"[A-Za-z0-9+/_-]{24,12000}={0,2}")
+READABLE = re.compile(r"[ -~]{16}")
 HEX = re.compile(r"(?:[0-9a-fA-F]{2}){20,6000}")
 
 # Patterns that try at every word are asked only where the text has what they cannot do without.
@@ -199,7 +198,7 @@ def _from_base64(text: str) -> str:
             plain = base64.b64decode(part).decode("latin-1")
         except (binascii.Error, ValueError):
             continue
-        if next(_known(plain), None) or KEY_BEGINS.search(plain):
+        if READABLE.search(plain) and (next(_known(plain), None) or KEY_BEGINS.search(plain)):
             return plain
     return ""
 
