@@ -32,8 +32,8 @@ def a_failing_step(
     return FailingStep(Check("ci", CheckKind.JOB, CheckState.FAILED), signal, run)
 
 
-def a_task(*steps: FailingStep, **changes) -> Task:
-    return Task(PullRef("acme/shop", 7), "Add prices", steps or (a_failing_step(),), **changes)
+def a_task(*steps: FailingStep, title: str = "Add prices", **changes) -> Task:
+    return Task(PullRef("acme/shop", 7), title, steps or (a_failing_step(),), **changes)
 
 
 def fill(tree: Path, files: Mapping[str, str]) -> Path:
