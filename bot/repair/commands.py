@@ -3,8 +3,8 @@
 
 First the repository's own word (`.github/regreen.toml` of the base branch, else `autocoder.yaml`);
 a file that cannot be understood stops everything, because a gate that guesses is none. Without
-either: what the failing steps ran, then what the project's own files suggest. Nothing known gives
-no commands, and nothing is proved.
+either: what the failing jobs ran; without that, what the project's own files suggest. Nothing known
+gives no commands, and nothing is proved.
 """
 
 import json
@@ -207,7 +207,9 @@ def _guessed(manifests: Mapping[str, str], run_lines: Sequence[str]) -> tuple[Co
         if proof and all(proof != known.run for known in found):
             number = f" {len(found) + 1}" if found else ""
             found.append(Command(f"failing step{number}", proof))
-    told = {line.strip() for known in found for line in known.run.splitlines()}
+    if found:  # what CI runs is the truth; a guess may ask for more than the project keeps
+        return tuple(found)
+    told: set[str] = set()
     for name, run in _inferred(manifests):
         if run not in told:
             told.add(run)
@@ -221,7 +223,7 @@ def proving(script: str) -> str:
     if "${{" in script:  # only GitHub can fill that in
         return ""
     lines = [line.rstrip() for line in script.strip().splitlines() if line.strip()]
-    if all(_installs(line) for line in lines):
+    if all(_installs(line) or line.startswith(("export ", "cd ")) for line in lines):
         return ""
     if SHELL_WORDS.search(script):
         return "set -e\n" + "\n".join(lines)

@@ -179,7 +179,11 @@ def _proof(result: CommandResult) -> str:
 
 def _shown(result: CommandResult) -> str:
     """Show a command by its first telling line."""
-    lines = [line for line in result.command.splitlines() if not line.startswith(("cd ", "set "))]
+    lines = [
+        line
+        for line in result.command.splitlines()
+        if not line.startswith(("cd ", "set ", "export "))
+    ]
     return name(lines[0] if lines else result.name)
 
 

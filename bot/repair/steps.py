@@ -5,10 +5,12 @@ The file comes from the base branch, so that a pull request cannot choose its ow
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from shlex import quote
 from typing import Any
 
 import yaml
 
+NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 PLACEHOLDER = re.compile(r"\$\{\{.*?\}\}")
 
 
@@ -30,6 +32,7 @@ def _steps(workflow: str, job: str) -> Iterator[tuple[str, str]]:
     except (yaml.YAMLError, RecursionError):
         return
     found = _job(document, job)
+    shared = {**_environment(document), **_environment(found)}
     folder = _default_folder(document) or ""
     folder = _default_folder(found) or folder
     steps = found.get("steps")
@@ -39,8 +42,24 @@ def _steps(workflow: str, job: str) -> Iterator[tuple[str, str]]:
             continue
         first = command.strip().splitlines()[0] if command.strip() else ""
         where = step.get("working-directory", folder)
-        there = f"cd '{where}'\n" if where else ""
-        yield str(step.get("name") or f"Run {first}"), there + command.strip()
+        there = [f"cd {quote(str(where))}"] if where else []
+        values = {**shared, **_environment(step)}
+        exports = [f"export {name}={quote(value)}" for name, value in values.items()]
+        text = "\n".join([*exports, *there, command.strip()])
+        yield str(step.get("name") or f"Run {first}"), text
+
+
+def _environment(owner: Any) -> dict[str, str]:
+    """Return the variables that are set in the file itself, not by GitHub."""
+    found = owner.get("env") if isinstance(owner, Mapping) else None
+    values = found.items() if isinstance(found, Mapping) else ()
+    texts = {str(name): _text(value) for name, value in values if NAME.fullmatch(str(name))}
+    return {name: text for name, text in texts.items() if not PLACEHOLDER.search(text)}
+
+
+def _text(value: Any) -> str:
+    """Return a YAML scalar as Actions passes it on."""
+    return str(value).lower() if isinstance(value, bool) else "" if value is None else str(value)
 
 
 def _job(document: Any, job: str) -> Mapping[str, Any]:

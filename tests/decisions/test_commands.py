@@ -129,18 +129,21 @@ def test_installing_proves_nothing(script, proof):
     assert proving(script) == proof
 
 
-def test_the_failing_steps_go_first_and_nothing_is_said_twice():
+def test_what_ci_ran_is_the_proof_and_only_without_it_is_guessed():
     manifests = {
         "pyproject.toml": "[tool.pytest.ini_options]\n[tool.ruff]\n[tool.mypy]\n",
         "package.json": '{"scripts": {"test": "jest", "lint": "eslint .", "type-check": "tsc"}}',
         "go.mod": "module x",
         "Cargo.toml": "[package]",
     }
-    found = named(commands_for("", manifests, ["ruff check .", "npm ci", "ruff check .", "make"]))
-    assert found == [
+    lines = ["ruff check .", "npm ci", "ruff check .", "make"]
+    assert named(commands_for("", manifests, lines)) == [
         ("failing step", "ruff check ."),
         ("failing step 2", "make"),
+    ]
+    assert named(commands_for("", manifests, ["export A=1\ncd x\nnpm ci"])) == [
         ("test", "python -m pytest -q"),
+        ("lint", "ruff check ."),
         ("typecheck", "mypy ."),
         ("test 2", "npm test"),
         ("lint", "npm run lint"),
