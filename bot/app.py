@@ -49,8 +49,6 @@ from handlers import payloads
 
 BOT, NO_REPLY = "regreen[bot]", "users.noreply.github.com"
 
-log = structlog.get_logger("regreen")
-
 
 class Role(StrEnum):
     """What a process does."""
@@ -100,7 +98,7 @@ def build(
     *,
     role: Role = Role.ALL,
     clock: Clock | None = None,
-    report: Callable[[str], None] = log.warning,
+    report: Callable[[str], None] | None = None,
     wrap: Callable[[Ports], Ports] = lambda ports: ports,
 ) -> App:
     """Build every part; nothing runs before the application's lifespan begins.
@@ -110,6 +108,7 @@ def build(
     Raises ConfigError or NeedsPerson with what is missing and how to mend it.
     """
     clock = clock or SystemClock()
+    report = report or structlog.get_logger("regreen").warning
     if role is not Role.ALL and server.database_url.startswith("sqlite"):
         raise ConfigError(
             f"--role {role} needs a database that several processes can share: "
@@ -199,6 +198,7 @@ def _worker(
         rescue=engine.rescue,
         forget=engine.forget,
         every_s=configuration.policy.sweep_s,
+        rescue_s=configuration.policy.rescue_s,
     )
     return Worker(engine, dispatcher, sweeper, Heartbeat(node))
 

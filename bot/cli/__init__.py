@@ -4,6 +4,7 @@ import sys
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from bot.cli import classify, config, demo, doctor, migrate, replay, runs, serve, simulator
 from bot.domain.errors import BotError
@@ -39,5 +40,7 @@ def main() -> None:
     try:
         app()
     except BotError as error:
-        Console(stderr=True).print(f"[red]regreen:[/] {error}", soft_wrap=True, highlight=False)
+        Console(stderr=True).print(
+            f"[red]regreen:[/] {escape(str(error))}", soft_wrap=True, highlight=False
+        )
         sys.exit(2)

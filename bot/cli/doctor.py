@@ -11,6 +11,7 @@ from typing import Annotated
 import msgspec
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from bot.app import tools
@@ -203,5 +204,7 @@ def _print(findings: list[Finding]) -> None:
     signs = {Health.OK: "[green]✓[/]", Health.NOTE: "[yellow]![/]", Health.FAILED: "[red]✗[/]"}
     table = Table("", "prerequisite", "found", "mend")
     for finding in findings:
-        table.add_row(signs[finding.health], finding.name, finding.detail, finding.mend)
+        table.add_row(
+            signs[finding.health], finding.name, escape(finding.detail), escape(finding.mend)
+        )
     Console(highlight=False).print(table)

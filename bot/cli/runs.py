@@ -7,6 +7,7 @@ from typing import Annotated
 import msgspec
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from bot.config import load
@@ -31,7 +32,7 @@ def list_runs(limit: int = 20, *, as_json: AsJson = False) -> None:
     for run in found:
         changed = f"{run.updated_at:%Y-%m-%d %H:%M:%S}"
         attempts = str(len(run.attempts))
-        table.add_row(run.id, str(run.pull), run.state, attempts, changed, run.reason)
+        table.add_row(run.id, str(run.pull), run.state, attempts, changed, escape(run.reason))
     Console().print(table)
 
 
@@ -49,7 +50,9 @@ def show_run(run: str, *, as_json: AsJson = False) -> None:
 
 def _print(run: Run) -> None:
     console = Console(highlight=False)
-    console.print(f"[bold]{run.pull}[/] run {run.id}: {run.state} {run.reason}", soft_wrap=True)
+    console.print(
+        f"[bold]{run.pull}[/] run {run.id}: {run.state} {escape(run.reason)}", soft_wrap=True
+    )
     table = Table("attempt", "backend", "model", "result", "kind", "commit", "reason")
     for attempt in run.attempts:
         table.add_row(
@@ -59,7 +62,7 @@ def _print(run: Run) -> None:
             attempt.result,
             ", ".join(attempt.types),
             (attempt.commit or "")[:10],
-            attempt.reason,
+            escape(attempt.reason),
         )
     console.print(table)
     for attempt in run.attempts:

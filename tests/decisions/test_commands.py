@@ -146,7 +146,7 @@ def test_what_ci_ran_is_the_proof_and_only_without_it_is_guessed():
         ("lint", "ruff check ."),
         ("typecheck", "mypy ."),
         ("test 2", "npm test"),
-        ("lint", "npm run lint"),
+        ("lint 2", "npm run lint"),
         ("typecheck 2", "npm run type-check"),
         ("test 3", "go test ./..."),
         ("test 4", "cargo test"),
