@@ -151,6 +151,28 @@ def test_a_line_number_chooses_between_equal_places():
     }
 
 
+def test_a_hunk_is_looked_for_where_the_ones_before_it_moved_it():
+    before = "x\n" + "a\nb\n" * 6
+    body = "@@ -1,1 +1,7 @@\n x\n" + "+new\n" * 6 + "@@ -6,2 +12,2 @@\n a\n-b\n+c\n"
+
+    after = outcome(diff(body, "t", "t"), {"t": before})["t"]
+
+    assert after == "x\n" + "new\n" * 6 + "a\nb\n" * 2 + "a\nc\n" + "a\nb\n" * 3
+
+
+def test_lines_that_look_like_a_header_are_lines_where_the_counts_say_so():
+    body = "@@ -1,2 +1,2 @@\n x\n--- a\n+++ b\n@@ -9 +9 @@\n-y\n+z\n"
+    before = "x\n-- a\n" + "q\n" * 6 + "y\n"
+
+    assert outcome(diff(body, "t", "t"), {"t": before}) == {"t": "x\n++ b\n" + "q\n" * 6 + "z\n"}
+
+
+def test_a_mark_for_a_missing_newline_means_nothing_before_the_end():
+    body = "@@ -1 +1 @@\n-a\n+c\n\\ No newline at end of file\n"
+
+    assert outcome(diff(body, "t", "t"), {"t": "a\nb\n"}) == {"t": "c\nb\n"}
+
+
 @pytest.mark.parametrize(
     ("answer", "reason"),
     [

@@ -32,6 +32,7 @@ class _Account:
     """What happened so far; `broken` is the end of a tool that could not do its work."""
 
     ran: list[str] = field(default_factory=list)
+    skipped: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     broken: Answer | None = None
 
@@ -42,7 +43,7 @@ def work(job: Job) -> Answer:
     for name, fixer in FIXERS.items():
         planned = fixer.plan(view, job.task)
         if isinstance(planned, Skip):
-            account.notes.append(f"{name}: {planned.reason}")
+            account.skipped.append(f"{name}: {planned.reason}")
             continue
         for fix in planned:
             if (stopped := _mend(job, fix, account)) is not None:
@@ -52,7 +53,8 @@ def work(job: Job) -> Answer:
         return Answer(Ending.EDITED, text=f"Ran {', '.join(account.ran)}.", detail=detail)
     if account.broken is not None:
         return Answer(account.broken.ending, detail=detail)
-    return Answer(Ending.NO_CHANGE, detail=f"no fixer applies ({detail})")
+    reasons = "; ".join([*account.notes, *account.skipped])
+    return Answer(Ending.NO_CHANGE, detail=f"no fixer applies ({reasons})")
 
 
 def _mend(job: Job, fix: Fix, account: _Account) -> Answer | None:
