@@ -84,6 +84,7 @@ class Policy(Value, frozen=True):
     fixers: bool = True
     settle_s: float = 10.0
     sweep_s: float = 900.0
+    rescue_s: float = 15.0
     write_pause_s: float = 1.0
     fallback_after: int = 3
     primary: tuple[BackendName, ...] = ()

@@ -105,6 +105,7 @@ class RegreenKeys(Value, frozen=True):
     fixers: bool | None = None
     settle_s: Seconds | None = None
     sweep_s: Positive | None = None
+    rescue_s: Positive | None = None
     write_pause_s: Seconds | None = None
     fallback_after: AtLeastOne | None = None
 

@@ -15,14 +15,14 @@ from bot.domain.events import Event, Swept
 from bot.domain.ports import Ports
 from bot.domain.values import PullRef
 
-RESCUE_S = 15.0
+FIRST_LOOK_S = 5.0
 KEPT = timedelta(days=7)
 
 log = structlog.get_logger("regreen")
 
 
 class Sweeper:
-    """Runs two rounds until stopped: rescue every few seconds, the wide look every `every_s`."""
+    """Runs two rounds until stopped: the rescue every `rescue_s`, the wide look every `every_s`."""
 
     def __init__(
         self,
@@ -32,19 +32,25 @@ class Sweeper:
         rescue: Callable[[], Awaitable[int]],
         forget: Callable[[str], Awaitable[int]],
         every_s: float,
+        rescue_s: float,
     ) -> None:
         self._ports = ports
         self._take = take
         self._rescue = rescue
         self._forget = forget
         self._every_s = every_s
+        self._rescue_s = rescue_s
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
         """Begin both rounds; the first wide look is due soon: some were missed while down."""
         self._tasks = [
-            asyncio.create_task(self._round(self._rescue_all, RESCUE_S, first_s=RESCUE_S)),
-            asyncio.create_task(self._round(self.look, self._every_s, first_s=5.0)),
+            asyncio.create_task(
+                self._round(self._rescue_all, self._rescue_s, first_s=self._rescue_s)
+            ),
+            asyncio.create_task(
+                self._round(self.look, self._every_s, first_s=min(FIRST_LOOK_S, self._every_s))
+            ),
         ]
 
     async def stop(self) -> None:
