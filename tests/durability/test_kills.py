@@ -1,0 +1,79 @@
+"""Killed with SIGKILL before and after each call that changes something: the end is the same."""
+
+import re
+from collections import Counter
+from pathlib import Path
+
+from bot.simulator.model import ScriptedModel
+from tests.support.ends import LINT, MODEL, Owner, Story, a_shop, end_of, ended_green, undisturbed
+from tests.support.postgres import postgres, postgres_url  # noqa: F401 - fixtures
+from tests.support.running import Regreen
+
+GITHUB = ("comments.post", "comments.edit", "checks.show", "trees.push")
+WORK = ("backends.run", "gatekeeper.record", "trees.commit")
+STORE = ("runs.save", "runs.advance", "runs.bump")
+INBOX = ("deliveries.accept", "deliveries.settle")
+
+
+def killed_all_along(folder: Path, story: Story, calls: tuple[str, ...], url: str = ""):
+    """Play a story on a server that dies at each of *calls*; return its end and the deaths."""
+    ledger = folder / "deaths"
+    program = ("-m", "tests.support.victim", str(ledger), *calls)
+    with a_shop(folder) as github, ScriptedModel() as model:
+        owner = Owner(github)
+        server = Regreen(folder / "server", github, model, program=program, database_url=url)
+        try:
+            server.start()
+            number = story.tell(github, model)
+
+            def green() -> bool:
+                owner.redeliver()
+                return ended_green(github, number)
+
+            server.wait_for(green, 90, "green")
+            server.settle()
+            return end_of(github, server, number), ledger.read_text().splitlines()
+        finally:
+            server.stop()
+
+
+def check_deaths(deaths: list[str], calls: tuple[str, ...], never: tuple[str, ...] = ()):
+    """Every planned call killed, each as often before it as after it."""
+    print(f"{len(deaths)} kills")  # noqa: T201 - shown by pytest -s
+    assert len(set(deaths)) == len(deaths)
+    kinds = Counter(re.sub(r" .*", "", death) for death in deaths)
+    for call in set(calls) - set(never):
+        if ":" in call:
+            assert kinds[call] >= 1
+        else:
+            assert kinds[f"{call}:before"] == kinds[f"{call}:after"] >= 1
+
+
+def test_a_lint_repair_ends_the_same_wherever_it_is_killed_on_sqlite(tmp_path):
+    calls = (*GITHUB, *WORK, *STORE, *INBOX)
+    end, deaths = killed_all_along(tmp_path, LINT, calls)
+    assert end == undisturbed(LINT)
+    check_deaths(deaths, calls, never=("runs.advance", "runs.bump"))
+
+
+def test_a_lint_repair_ends_the_same_wherever_it_is_killed_on_postgresql(tmp_path, postgres_url):  # noqa: F811
+    calls = (*GITHUB, *WORK, *STORE)
+    end, deaths = killed_all_along(tmp_path, LINT, calls, postgres_url)
+    assert end == undisturbed(LINT)
+    check_deaths(deaths, calls, never=("runs.advance", "runs.bump"))
+
+
+def test_a_second_attempt_survives_the_same_kills_on_sqlite(tmp_path):
+    calls = (*GITHUB, *WORK, *STORE)
+    end, deaths = killed_all_along(tmp_path, MODEL, calls)
+    assert end == undisturbed(MODEL)
+    check_deaths(deaths, calls, never=("runs.advance", "runs.bump"))
+
+
+def test_a_second_attempt_survives_kills_on_postgresql(tmp_path, postgres_url):  # noqa: F811
+    calls = tuple(
+        f"{call}:after" for call in ("comments.post", "backends.run", "runs.save", "trees.push")
+    )
+    end, deaths = killed_all_along(tmp_path, MODEL, calls, postgres_url)
+    assert end == undisturbed(MODEL)
+    check_deaths(deaths, calls)

@@ -1,0 +1,140 @@
+"""What a repair came to, in a form that two runs of one story can be compared by.
+
+Two runs differ in commit names, run ids, times and durations; everything else must be the same.
+"""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from bot.simulator.model import ScriptedModel
+from bot.simulator.serve import SimOptions, Simulator
+from bot.simulator.stories import REPO, SCENES, make_repository
+from tests.support.running import Regreen, running
+from tests.support.simulated import app_key, git
+
+WRONG = SCENES[1].primary[0].replace("net * (1 + tax)", "net * (2 + tax)")
+BACKEND = SCENES[1].primary[0]
+PASSING = re.compile(
+    r"\b\d+(\.\d+)? ?(ms|s|min)\b|\b\d\d:\d\d:\d\d\b|Artifact: `[^`]*`|\d+ tokens in"
+)
+
+
+@dataclass(frozen=True)
+class Story:
+    """A pull request and what the model answers about it."""
+
+    files: tuple[tuple[str, str], ...]
+    title: str
+    answers: tuple[tuple[str, str], ...] = ()  # a text of the prompt, the answer
+
+    def tell(self, github: Simulator, model: ScriptedModel) -> int:
+        for key, answer in self.answers:
+            model.will_answer("scripted-primary", answer, key=key)
+        return github.open_pull(REPO, dict(self.files), title=self.title, branch="topic")
+
+
+LINT = Story(tuple(SCENES[0].files.items()), SCENES[0].title)
+MODEL = Story(
+    tuple(SCENES[1].files.items()),
+    SCENES[1].title,
+    (("", WRONG), ("Attempt 1 by primary proposed", BACKEND)),
+)
+
+
+@dataclass(frozen=True)
+class End:
+    """The end state at GitHub and in the store."""
+
+    trees: tuple[str, ...]
+    messages: tuple[str, ...]
+    comments: tuple[str, ...]
+    checks: tuple[tuple[int, str, str, str], ...]  # which commit, name, conclusion, title
+    reruns: int
+    runs: tuple[tuple[str, str], ...]
+
+
+def end_of(github: Simulator, server: Regreen, number: int) -> End:
+    """Read what came of a pull request, every check run and comment of it, also hidden ones."""
+    commits = github.commits(REPO, number)
+    shas = [commit["sha"] for commit in commits]
+    with github.hub.state.lock:
+        state = github.hub.state
+        path = state.repos[REPO].git.path
+        checks = [
+            (shas.index(check.suite.head_sha), check.name, str(check.conclusion), str(check.title))
+            for check in state.checks.values()
+            if check.suite.head_sha in shas
+        ]
+        reruns = sum(run.attempt - 1 for run in state.runs.values())
+    rows = server.rows("SELECT id, state, record FROM runs ORDER BY started_at, id")
+    names = {row.id: f"<run {at}>" for at, row in enumerate(rows)}
+    names |= {sha[:long]: f"<sha {at}>" for at, sha in enumerate(shas) for long in (40, 12, 10)}
+
+    def plain(text: str) -> str:
+        for name in sorted(names, key=len, reverse=True):
+            text = text.replace(name, names[name])
+        return PASSING.sub("<varies>", text)
+
+    return End(
+        trees=tuple(git(Path(path), "rev-parse", f"{sha}^{{tree}}") for sha in shas),
+        messages=tuple(plain(commit["message"]) for commit in commits),
+        comments=tuple(plain(comment["body"]) for comment in github.comments(REPO, number)),
+        checks=tuple(sorted((at, name, how, plain(title)) for at, name, how, title in checks)),
+        reruns=reruns,
+        runs=tuple((row.state, names[row.id]) for row in rows),
+    )
+
+
+def ended_green(github: Simulator, number: int) -> bool:
+    """Say whether our check run at the head says that all is well."""
+    return any(
+        check["name"] == "regreen" and check["conclusion"] == "success"
+        for check in github.checks(REPO, github.head(REPO, number))
+    )
+
+
+class Owner:
+    """The App's owner, who has GitHub send again what met no server."""
+
+    def __init__(self, github: Simulator) -> None:
+        self._github = github
+        self._seen: set[int] = set()
+
+    def redeliver(self) -> None:
+        """Send again, once, each delivery whose last try was lost."""
+        last = {attempt.guid: attempt for attempt in self._github.deliveries()}
+        for attempt in last.values():
+            if not attempt.status_code and attempt.id not in self._seen:
+                self._seen.add(attempt.id)
+                self._github.redeliver(attempt.id)
+
+
+@contextmanager
+def a_shop(folder: Path, **options: Any) -> Iterator[Simulator]:
+    """Serve the demo's shop, for one test."""
+    make_repository(folder / "shop")
+    with Simulator(
+        SimOptions(**{"repos": {REPO: folder / "shop"}, "private_key": app_key(), **options})
+    ) as github:
+        yield github
+
+
+@cache
+def undisturbed(story: Story) -> End:
+    """Play a story on a server that nothing disturbs, once in this process; return its end."""
+    with (
+        TemporaryDirectory() as folder,
+        a_shop(Path(folder)) as github,
+        ScriptedModel() as model,
+        running(Path(folder, "server"), github, model=model) as server,
+    ):
+        number = story.tell(github, model)
+        server.wait_for(lambda: ended_green(github, number), 60, "green")
+        server.settle()
+        return end_of(github, server, number)
