@@ -167,8 +167,8 @@ def build(
 
 
 def tools() -> str:
-    """Return the PATH that a sandbox's tools come from: the server's own, its interpreter first."""
-    return f"{Path(sys.executable).parent}{os.pathsep}{environment().get('PATH', os.defpath)}"
+    """Return the PATH that a sandbox's tools come from: the server's own, then what we bring."""
+    return f"{environment().get('PATH', os.defpath)}{os.pathsep}{Path(sys.executable).parent}"
 
 
 def _worker(

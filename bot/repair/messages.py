@@ -52,7 +52,8 @@ def name(text: str) -> str:
 
 
 def _printable(text: str) -> str:
-    """Drop control characters and the ones that reorder or hide text."""
+    """Drop colours, control characters and the ones that reorder or hide text."""
+    text = re.sub(r"\x1b\[[0-9;:?]*[ -/]*[@-~]", "", text)
     return re.sub(r"[\x00-\x08\x0b-\x1f\x7f\u200e\u200f\u202a-\u202e\u2066-\u2069]", "", text)
 
 

@@ -203,8 +203,8 @@ def verified(state: Pass, outcome: Verified) -> Step:
     failed = [result for result in verdict.results if not result.passed]
     if failed:
         state = with_attempt(state, error_key=fingerprint(failed[0].output))
-    if state.attempt.backend == FIXERS.name and state.chain:
-        kept = replace(state, kept=state.diff)  # the next backend goes on from what they mended
+    if state.attempt.backend == FIXERS.name:  # the next backend goes on from what they mended
+        kept = replace(state, kept=state.diff)
         return _skip(kept, f"not enough alone: {verdict.reason}", outcome.at)
     return _reject(state, verdict.reason, outcome.at)
 

@@ -85,6 +85,24 @@ def test_what_the_fixers_mended_is_kept_when_the_model_must_do_the_rest():
     assert world.made(effects.BuildCommit)[0].diff == both
 
 
+def test_fixers_alone_are_not_asked_twice_for_the_same():
+    steps = (a_step(FailureType.LINT, "lint"),)
+    world = World(policy=a_policy(primary=()), steps=steps, verdicts=[False])
+    world.play()
+    assert world.state() is RunState.GAVE_UP
+    assert "not enough alone" in world.comments[0].body
+    world.later(1000)
+    assert world.play() == ["ReadFacts"]
+
+
+def test_colours_of_a_log_do_not_reach_people():
+    answer = Answer(Ending.INVALID, "\x1b[31mred\x1b[0m", "\x1b[1;32mgreen\x1b[m")
+    world = World(answers={"first": answer})
+    world.play()
+    assert "[31m" not in world.comments[0].body
+    assert "[1;32m" not in world.comments[0].body
+
+
 def test_green_after_the_push_ends_the_run_and_retires_the_count():
     world = World()
     world.play()
