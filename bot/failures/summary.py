@@ -41,7 +41,7 @@ NAMED = (
 
 def text(line: bytes) -> str:
     """Return a line of a log for people: one line, capped."""
-    plain = " ".join(line.decode("utf-8", "replace").split())
+    plain = " ".join(line.decode("utf-8", "replace").split()).strip("_=- ")  # rules drawn around
     return plain if len(plain) <= LENGTH else plain[: LENGTH - 1] + "…"
 
 
