@@ -82,7 +82,7 @@ def _headline(attempt: Attempt) -> str:
         Result.PATCH_APPLIED: f"pushed a fix for {what}, CI is running",
         Result.PATCH_POSTED: f"a verified fix for {what}, for you to apply",
         Result.REJECTED: f"no fix for {what} yet",
-        Result.ESCALATED: f"{what} needs a person",
+        Result.ESCALATED: f"a person is needed for {what}",
         Result.GAVE_UP: f"giving up on {what}",
         Result.SUPERSEDED: f"work on {what} was superseded",
     }[attempt.result]
