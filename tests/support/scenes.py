@@ -252,8 +252,9 @@ class Model:
 
     @property
     def calls(self) -> list[Call]:
-        """The calls of this story."""
-        return [call for call in self.stage.model.calls if call.key.startswith(self.story)]
+        """The calls about this story's pull requests, whatever was answered."""
+        mine = re.compile(re.escape(self.story) + r"(?!\w)")
+        return [call for call in self.stage.model.calls if mine.search(call.prompt)]
 
     @property
     def asked(self) -> list[str]:
@@ -331,8 +332,6 @@ def stage(config: str = CONFIG, database_url: str = "", **extra: str) -> Iterato
             )
         )
         model = stack.enter_context(ScriptedModel())
-        for name in ("scripted-primary", "scripted-fallback"):
-            model.will_answer(name, "Nobody told this story an answer.")
         extra = {name: value.replace("{model}", model.url) for name, value in extra.items()}
         server = stack.enter_context(
             running(

@@ -1,0 +1,73 @@
+"""The fixtures of a story: `bot`, `github` and `model`, on a stage that stories share."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+
+import pytest
+
+from tests.support.postgres import postgres
+from tests.support.running import CONFIG
+from tests.support.scenes import Bot, Github, Model, Stage, stage
+
+__all__ = ["postgres"]
+
+NO_FALLBACK = CONFIG.partition("[backend_for_failed_pr]")[0] + (
+    "[regreen]" + CONFIG.partition("[regreen]")[2]
+)
+
+
+@pytest.fixture(scope="session")
+def stages(request: pytest.FixtureRequest) -> Iterator[Callable[[str], Stage]]:
+    """Give the stage of a name, started when the first story asks for it."""
+    with ExitStack() as stack:
+        known: dict[str, Stage] = {}
+
+        def get(name: str) -> Stage:
+            if name not in known:
+                known[name] = stack.enter_context(_open(name, request))
+            return known[name]
+
+        yield get
+
+
+def _open(name: str, request: pytest.FixtureRequest):
+    match name:
+        case "postgres":
+            return stage(database_url=request.getfixturevalue("postgres").new_database())
+        case "no fallback":
+            return stage(NO_FALLBACK, REGREEN_ENV="staging")
+        case "production":
+            return stage(REGREEN_ENV="production")
+        case _:
+            return stage()
+
+
+@pytest.fixture
+def the_stage(request: pytest.FixtureRequest, stages: Callable[[str], Stage]) -> Iterator[Stage]:
+    """The stage that a story plays on; the parameter names another than the usual one."""
+    chosen = stages(getattr(request, "param", "usual"))
+    yield chosen
+    chosen.conformance.check()
+
+
+@pytest.fixture
+def github(the_stage: Stage, request: pytest.FixtureRequest) -> Iterator[Github]:
+    """GitHub; what a story leaves open is closed behind it."""
+    seen = Github(the_stage, request.node.name)
+    yield seen
+    the_stage.github.door.faults.planned.clear()
+    for pull in seen.opened:
+        if the_stage.github.is_open(pull.repo, pull.number):
+            pull.close()
+
+
+@pytest.fixture
+def model(the_stage: Stage, request: pytest.FixtureRequest) -> Model:
+    """The scripted model."""
+    return Model(the_stage, request.node.name)
+
+
+@pytest.fixture
+def bot(the_stage: Stage) -> Bot:
+    """The server."""
+    return Bot(the_stage, len(the_stage.server.log))
