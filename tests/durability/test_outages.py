@@ -8,7 +8,7 @@ from pathlib import Path
 from bot.simulator.faults import Fault
 from bot.simulator.model import ScriptedModel
 from bot.simulator.stories import REPO
-from tests.support.ends import LINT, MODEL, a_shop, end_of, ended_green, undisturbed
+from tests.support.ends import LINT, MODEL, a_shop, differences, end_of, ended_green, undisturbed
 from tests.support.postgres import postgres, postgres_url  # noqa: F401 - fixtures
 from tests.support.running import CONFIG, Regreen, running
 
@@ -28,9 +28,9 @@ def test_while_github_is_down_the_run_waits_and_then_ends_the_same(tmp_path):
         github.fault(down)
         server.wait_for(lambda: '"waiting"' in server.log, 60, "the run to wait")
         down.times = 0
-        server.wait_for(lambda: ended_green(github, number), 90, "green")
+        server.wait_for(lambda: ended_green(github, server, number), 120, "green")
         server.settle()
-        assert end_of(github, server, number) == undisturbed(LINT)
+        assert differences(end_of(github, server, number), undisturbed(LINT)) == []
 
 
 def test_postgresql_may_be_restarted_in_the_middle(tmp_path, postgres, postgres_url):  # noqa: F811
@@ -48,9 +48,9 @@ def test_postgresql_may_be_restarted_in_the_middle(tmp_path, postgres, postgres_
             server.wait_for(lambda: "the database" in server.log, 30, "the loss to be noticed")
         finally:
             postgres.start()
-        server.wait_for(lambda: ended_green(github, number), 60, "green")
+        server.wait_for(lambda: ended_green(github, server, number), 120, "green")
         server.settle()
-        assert end_of(github, server, number) == undisturbed(LINT)
+        assert differences(end_of(github, server, number), undisturbed(LINT)) == []
 
 
 def test_a_killed_server_s_work_is_done_by_the_other(tmp_path, postgres_url):  # noqa: F811
@@ -71,11 +71,11 @@ def test_a_killed_server_s_work_is_done_by_the_other(tmp_path, postgres_url):  #
         github.wait_for(lambda: any(not alive(server) for server in servers), 60)
         [left] = [server for server in servers if alive(server)]
         github.set_webhook(f"{left.url}/webhooks/github")
-        left.wait_for(lambda: ended_green(github, number), 60, "green")
+        left.wait_for(lambda: ended_green(github, left, number), 120, "green")
         left.settle()
         end = end_of(github, left, number)
     assert len(ledger.read_text().splitlines()) == 1
-    assert end == undisturbed(MODEL)
+    assert differences(end, undisturbed(MODEL)) == []
 
 
 def alive(server: Regreen) -> bool:

@@ -6,7 +6,8 @@ Two runs differ in commit names, run ids, times and durations; everything else m
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from difflib import unified_diff
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -59,6 +60,20 @@ class End:
     runs: tuple[tuple[str, str], ...]
 
 
+def differences(end: End, expected: End) -> list[str]:
+    """Say in lines of a diff what is not as expected."""
+    shown = [
+        [line for field in fields(End) for line in lines_of(field.name, getattr(one, field.name))]
+        for one in (expected, end)
+    ]
+    return list(unified_diff(*shown, "expected", "found", lineterm="", n=2))
+
+
+def lines_of(name: str, value: Any) -> list[str]:
+    values = value if isinstance(value, tuple) else (value,)
+    return [f"{name}: {line}" for one in values for line in str(one).splitlines()]
+
+
 def end_of(github: Simulator, server: Regreen, number: int) -> End:
     """Read what came of a pull request, every check run and comment of it, also hidden ones."""
     commits = github.commits(REPO, number)
@@ -91,12 +106,16 @@ def end_of(github: Simulator, server: Regreen, number: int) -> End:
     )
 
 
-def ended_green(github: Simulator, number: int) -> bool:
-    """Say whether our check run at the head says that all is well."""
-    return any(
-        check["name"] == "regreen" and check["conclusion"] == "success"
+def ended_green(github: Simulator, server: Regreen, number: int) -> bool:
+    """Say whether the run is stored as green; fail at once when it ended in any other way."""
+    ended = {
+        check["conclusion"]
         for check in github.checks(REPO, github.head(REPO, number))
-    )
+        if check["name"] == "regreen"
+    }
+    told = "\n\n".join(comment["body"] for comment in github.comments(REPO, number))
+    assert "action_required" not in ended, f"it asks a person:\n{told}\n{server.log[-6000:]}"
+    return "success" in ended and bool(server.rows("SELECT 1 FROM runs WHERE state = 'green'"))
 
 
 class Owner:
@@ -135,6 +154,6 @@ def undisturbed(story: Story) -> End:
         running(Path(folder, "server"), github, model=model) as server,
     ):
         number = story.tell(github, model)
-        server.wait_for(lambda: ended_green(github, number), 60, "green")
+        server.wait_for(lambda: ended_green(github, server, number), 120, "green")
         server.settle()
         return end_of(github, server, number)
