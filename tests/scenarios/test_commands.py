@@ -123,7 +123,7 @@ def test_retry_has_it_try_again_after_it_waited_for_a_person(bot, github, model)
     assert pull.file() == AREA
     assert pull.attempts() == snapshot(
         [
-            "### Regreen · attempt 1: `test` needs a person",
+            "### Regreen · attempt 1: a person is needed for `test`",
             "### Regreen · attempt 2: `test` green again",
         ]
     )
