@@ -16,7 +16,7 @@ from bot.domain import effects
 from bot.domain.effects import Commented, Effect, Outcome
 from bot.domain.facts import RepairFacts
 from bot.domain.runs import Attempt, Result, Run, RunState, Wish
-from bot.domain.values import Command, Conclusion, FailingStep, Pull, PullRef, RunId
+from bot.domain.values import Command, Conclusion, FailingStep, Pull, PullRef, RunId, Sha
 from bot.repair import attempts, messages
 
 
@@ -25,6 +25,7 @@ class Phase(Enum):
 
     READING = "reading"
     CLASSIFYING = "classifying"
+    RERUNNING = "rerunning"
     OPENING = "opening"
     FIXING = "fixing"
     VERIFYING = "verifying"
@@ -42,7 +43,7 @@ class Pass:
     `chain` are the backends still to try; `reached` says that a model's backend gave an answer.
     `kept` is what the fixers changed, if that was not enough alone.
     `proofs` are the commands that prove a mend, `announce` lines for the log. `why` gives the
-    reason of a wish.
+    reason of a wish or of a re-run; `asked_at` is the head that a person saw who asked.
     """
 
     policy: Policy
@@ -52,6 +53,7 @@ class Pass:
     wish: Wish
     why: str
     newest: Run | None
+    asked_at: Sha | None = None
     phase: Phase = Phase.READING
     run: Run | None = None
     facts: RepairFacts | None = None
@@ -204,9 +206,15 @@ def _remember_notice(state: Pass, outcome: Outcome | None) -> Pass:
 
 
 def comment(run: Run, attempt: Attempt) -> effects.Comment:
-    """Return the effect that brings an attempt's comment up to date."""
+    """Return the effect that brings the newest attempt's comment up to date.
+
+    What a reset has forgiven stays out of the count, however often its comment is edited.
+    """
     key = attempts.marker(attempt.number, attempt.trigger, run.id)
-    return effects.Comment(run.pull, key, messages.attempt_comment(run, attempt), attempt.comment)
+    body = messages.attempt_comment(run, attempt)
+    forgiven = len(run.attempts) <= run.since
+    body = attempts.retired(body) if forgiven else body
+    return effects.Comment(run.pull, key, body, attempt.comment)
 
 
 def put(run: Run, attempt: Attempt) -> Run:

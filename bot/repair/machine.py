@@ -3,6 +3,7 @@
     READING -> CLASSIFYING -> OPENING -> FIXING -> VERIFYING -> COMMITTING -> INTENDING -> PUSHING
                                             ^          |
                                             +----------+   the next backend, when one failed
+    CLASSIFYING -> RERUNNING               when no code is to blame
     and from anywhere -> CLOSING: the report, step by step, then the end of the pass.
 
 `begin` and `advance` are pure: same state and outcome, same answer. The shell performs the effect,
@@ -12,7 +13,7 @@ The steps of an attempt stand in `pipeline.py`, the endings in `closing.py`.
 """
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import msgspec
 
@@ -38,8 +39,9 @@ from bot.domain.values import (
     Pull,
     PullRef,
     RunId,
+    Sha,
 )
-from bot.repair import commands, messages, pipeline, retry
+from bot.repair import attempts, commands, messages, pipeline, retry
 from bot.repair.closing import (
     Pass,
     Phase,
@@ -55,9 +57,11 @@ from bot.repair.closing import (
 )
 
 STALE_READ_S = 5.0
+LAG_S = 60.0  # how long after our push GitHub may still show the head before it
+NO_CI_S = 1800.0  # a pushed commit that no check has begun on by then will have none
 
 
-def begin(
+def begin(  # noqa: PLR0913 -- what a pass begins with, all of it by keyword
     policy: Policy,
     pull: PullRef,
     *,
@@ -66,9 +70,10 @@ def begin(
     newest: Run | None,
     wish: Wish = Wish.LOOK,
     why: str = "",
+    asked_at: Sha | None = None,
 ) -> Step:
-    """Begin a pass; `run_id` is used if a new run begins."""
-    state = Pass(policy, pull, run_id, generation, wish, why, newest)
+    """Begin a pass; `run_id` is used if a new run begins, `asked_at` is what a person had seen."""
+    state = Pass(policy, pull, run_id, generation, wish, why, newest, asked_at)
     return state, effects.ReadFacts(pull)
 
 
@@ -96,7 +101,7 @@ def advance(  # noqa: C901, PLR0911, PLR0912 -- this match is the table; cutting
         case CommitBuilt():
             return pipeline.intend(state, outcome)
         case effects.Done():
-            return pipeline.push(state)
+            return _ran_again(state) if state.phase is Phase.RERUNNING else pipeline.push(state)
         case Pushed(at=at):
             return pipeline.pushed(state, at)
 
@@ -104,7 +109,7 @@ def advance(  # noqa: C901, PLR0911, PLR0912 -- this match is the table; cutting
 def _refused(state: Pass, reason: str) -> Step:
     if state.run is None:
         return replace(state, phase=Phase.ENDED), None
-    if state.phase in (Phase.CLASSIFYING, Phase.OPENING):
+    if state.phase in (Phase.CLASSIFYING, Phase.OPENING, Phase.RERUNNING):
         return ask(state, reason)
     return escalate(state, reason, state.seen.now)
 
@@ -119,19 +124,53 @@ def _read(state: Pass) -> Step:
     if not pull.open:
         return leave(state, RunState.CLOSED, "the pull request is closed")
     live = state.newest if state.newest is not None and not state.newest.ended else None
-    if live is not None and pull.head not in (live.head, live.intent):
-        return _other_head(replace(state, run=live), live, pull)
     state = replace(state, run=live)
     if state.wish in (Wish.STOP, Wish.RESET):
         return _obey(state, pull)
-    states = {check.state for check in state.seen.checks}
-    if CheckState.PENDING in states:
-        return park(state, "its checks are running")
-    if CheckState.FAILED not in states:
-        return _green(state, pull) if CheckState.PASSED in states else park(state, "no check ended")
+    if live is not None and pull.head not in (live.head, live.intent):
+        return _other_head(state, live, pull)
+    return _judge(state, pull)
+
+
+def _judge(state: Pass, pull: Pull) -> Step:
+    """Go by the colours: a person's word does not wait for checks that still run, if one is red."""
+    checks = state.seen.checks
+    passed = {check.name for check in checks if check.state is CheckState.PASSED}
+    states = {check.state for check in checks}
+    red = CheckState.FAILED in states
+    if CheckState.PENDING in states and not (red and state.asked):
+        return _wait(state, pull, "its checks are running", red=red)
+    if not red:
+        if any(c.state is CheckState.CANCELLED and c.name not in passed for c in checks):
+            return _wait(state, pull, "a check was cancelled", red=False)
+        return _green(state, pull) if passed else _nothing_ran(state, pull)
     if reason := _not_now(state, pull):
         return park(state, reason)
-    return _work(state, live or _new_run(state, pull), pull)
+    return _work(state, state.run or _new_run(state, pull), pull)
+
+
+def _wait(state: Pass, pull: Pull, reason: str, *, red: bool) -> Step:
+    """Wait for checks to end; what was seen and asked is kept, for the last one may be green."""
+    if (red or state.asked) and not _not_now(state, pull):
+        run = state.run or _new_run(state, pull)
+        if _asked(state, pull):
+            run = msgspec.structs.replace(run, asked=pull.head)
+        if state.asked:  # it waits for no person and no delay any more
+            run = msgspec.structs.replace(run, state=RunState.WORKING)
+        state = replace(state, run=run)
+    return park(state, reason)
+
+
+def _nothing_ran(state: Pass, pull: Pull) -> Step:
+    """Wait for a first check; ask a person when none has begun long after our push."""
+    run = state.run
+    last = run.attempts[-1] if run is not None and run.attempts else None
+    if last is not None and last.commit == pull.head and last.ended_at is not None:
+        waiting = run is not None and run.state is RunState.WAITING_CI
+        late = (state.seen.now - last.ended_at).total_seconds() > NO_CI_S
+        if waiting and late and not state.seen.checks:
+            return ask(state, "no check has begun on the pushed commit, so nothing says it is good")
+    return _wait(state, pull, "no check ended", red=False)
 
 
 def _obey(state: Pass, pull: Pull) -> Step:
@@ -140,6 +179,9 @@ def _obey(state: Pass, pull: Pull) -> Step:
         newest = state.newest
         known = newest if newest is not None and newest.head == pull.head else None
         run = state.run or known or _new_run(state, pull)
+        if not _lags(run, pull, state.seen.now):
+            run = msgspec.structs.replace(run, head=pull.head)
+        run = msgspec.structs.replace(run, generation=state.generation)
         return close(replace(state, run=run), RunState.STOPPED, state.why)
     retire = effects.RetireMarkers(state.pull)
     if state.run is None:
@@ -149,23 +191,29 @@ def _obey(state: Pass, pull: Pull) -> Step:
     return play(replace(state, run=run, phase=Phase.CLOSING, script=script))
 
 
+def _lags(run: Run, pull: Pull, now: datetime) -> bool:
+    """Say whether GitHub may still show a head that our own push has just replaced."""
+    ended = run.attempts[-1].ended_at if run.attempts else None
+    ours = pull.head != run.head and pull.head in {attempt.head for attempt in run.attempts}
+    return ours and ended is not None and (now - ended).total_seconds() < LAG_S
+
+
 def _other_head(state: Pass, live: Run, pull: Pull) -> Step:
     """Tell a new head from a reading that is older than our own push."""
-    ours = pull.head in {attempt.head for attempt in live.attempts}
-    if ours and state.generation == live.generation:
+    if _lags(live, pull, state.seen.now) and state.generation == live.generation:
         return park(state, "GitHub still shows the head before our push", STALE_READ_S)
-    if state.asked:
+    if _asked(state, pull):
         state = replace(state, run=msgspec.structs.replace(live, asked=pull.head))
-    if state.wish is Wish.STOP:
-        return leave(state, RunState.STOPPED, state.why)
     return leave(state, RunState.SUPERSEDED, "a new head was pushed", wake_after_s=0.0)
 
 
 def _asked(state: Pass, pull: Pull) -> bool:
     """Say whether a person asked for this head, perhaps of the run before a new head came."""
+    if state.asked and (not pull.fork or state.asked_at == pull.head):
+        return True  # a fork's code runs only as the person saw it: its author may push at any time
     newest = state.newest
     handed_on = newest is not None and newest.state is RunState.SUPERSEDED
-    return state.asked or (handed_on and newest is not None and newest.asked == pull.head)
+    return handed_on and newest is not None and newest.asked == pull.head
 
 
 def _not_now(state: Pass, pull: Pull) -> str:
@@ -173,7 +221,7 @@ def _not_now(state: Pass, pull: Pull) -> str:
     newest = state.newest
     if _asked(state, pull):
         return ""
-    if not state.policy.autofix:
+    if not state.policy.autofix and state.run is None:  # what was begun is brought to its end
         return "automatic repair is off here: a person may ask with /regreen fix"
     if newest is None or newest.head != pull.head:
         return ""
@@ -222,8 +270,10 @@ def _work(state: Pass, run: Run, pull: Pull) -> Step:
 
 def _green(state: Pass, pull: Pull) -> Step:
     run = state.run
-    if run is None:
-        return replace(state, phase=Phase.ENDED), None
+    if run is None:  # whoever made it green: what was counted for it counts no more
+        counted = attempts.live(state.seen.comments)
+        retire = (effects.RetireMarkers(state.pull),) if counted else ()
+        return play(replace(state, phase=Phase.CLOSING, script=retire))
     run = msgspec.structs.replace(run, head=pull.head)
     if run.attempts and run.attempts[-1].result is Result.PATCH_APPLIED:
         run = put(run, msgspec.structs.replace(run.attempts[-1], green=True))
@@ -270,14 +320,26 @@ def _run_again(state: Pass, again: retry.Again) -> Step:
             lines=[why, f"They run again at {until:%H:%M:%S} UTC."],
             wake_after_s=again.delay_s,
         )
-    times = max(count for _, count in again.counts)
     run = msgspec.structs.replace(run, reruns=again.counts, wake_at=None)
-    key = f"{run.id}:{times}"
+    key = f"{run.id}:{_times(run)}"
+    state = replace(state, run=run, why=why, phase=Phase.RERUNNING)
+    return state, effects.Rerun(state.pull, run.head, again.checks, key)
+
+
+def _times(run: Run) -> int:
+    return max(count for _, count in run.reruns)
+
+
+def _ran_again(state: Pass) -> Step:
+    """Report a re-run, once it was accepted."""
+    times = _times(state.open_run)
     return close(
-        replace(state, run=run),
+        state,
         RunState.WAITING_CI,
         "the failed jobs run again",
         headline="ran the failed jobs again",
-        lines=[why, f"No code is to blame, so the failed jobs run again (re-run {times})."],
-        first=[effects.Rerun(state.pull, run.head, again.checks, key)],
+        lines=[
+            state.why,
+            f"No code is to blame, so the failed jobs run again (re-run {times}).",
+        ],
     )

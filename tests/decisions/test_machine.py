@@ -314,8 +314,137 @@ def test_a_closed_pull_request_ends_the_run():
 
 def test_nothing_is_done_while_checks_are_running():
     world = World(checks=(a_check(), a_check("slow", CheckState.PENDING)))
+    assert world.play() == ["ReadFacts", "EndPass"]
+    assert world.state() is RunState.WAITING_CI
+    assert world.comments == []
+
+
+def test_a_red_check_is_remembered_until_the_last_one_ends_green():
+    """The last check may pass: without a run its success would be no news to anybody."""
+    world = World(checks=(a_check(), a_check("slow", CheckState.PENDING)))
+    world.play()
+    assert not world.run.ended
+    world.checks = (a_check(), a_check("slow", CheckState.PASSED))
+    assert world.play() == MEND
+
+
+def test_a_person_s_word_does_not_wait_for_a_check_that_never_ends():
+    world = World(checks=(a_check(), a_check("hangs", CheckState.PENDING)))
+    world.play()
+    assert world.play(Wish.FIX) == MEND
+
+
+@pytest.mark.parametrize("pull", [a_pull(), a_pull(head_repo="stranger/shop")], ids=["own", "fork"])
+def test_what_was_asked_while_checks_ran_is_done_when_they_have_ended(pull):
+    world = World(pull=pull, policy=a_policy(autofix=False))
+    world.checks = (a_check(state=CheckState.PENDING),)
+    world.play(Wish.FIX)
+    world.checks = (a_check(),)
+    world.play()
+    assert len(world.made(effects.RunBackend)) == 1
+
+
+def test_a_fork_that_was_pushed_to_after_the_word_waits_for_another():
+    world = World(pull=a_pull(head_repo="stranger/shop"))
+    world.play()
+    world.pull = a_pull(head_repo="stranger/shop", head=OTHER)
+    for _ in range(3):
+        world.play(Wish.FIX, asked_at=HEAD)
+        world.play()
+    assert world.made(effects.ReadFailures) == []
+    assert world.state() is RunState.WAITING_PERSON
+
+
+@pytest.mark.parametrize("why", ["nothing", "success"])
+def test_a_cancelled_check_is_not_green(why):
+    others = () if why == "nothing" else (a_check("lint", CheckState.PASSED),)
+    world = World()
+    world.play()
+    world.pull = a_pull(head=PUSHED)
+    world.checks = (a_check(state=CheckState.CANCELLED), *others)
+    assert world.play() == ["ReadFacts", "EndPass"]
+    assert world.state() is RunState.WAITING_CI
+    world.checks = (*world.checks, a_check(state=CheckState.PASSED))  # another run of the same job
+    world.play()
+    assert world.state() is RunState.GREEN
+
+
+def test_a_pushed_commit_that_no_check_looks_at_is_shown_to_a_person():
+    world = World()
+    world.play()
+    world.pull, world.checks = a_pull(head=PUSHED), ()
+    world.later(900)
+    world.play()
+    assert world.state() is RunState.WAITING_CI
+    world.later(1000)
+    world.play()
+    assert world.state() is RunState.WAITING_PERSON
+    assert "no check has begun" in world.comments[-1].body
+
+
+def test_green_resets_the_count_whoever_made_it_green():
+    world = World(verdicts=[False] * 9)
+    for _ in range(4):
+        world.play()
+        world.later(1000)
+    assert world.state() is RunState.GAVE_UP
+    world.pull, world.checks = a_pull(head=OTHER), (a_check(state=CheckState.PASSED),)
+    assert world.play() == ["ReadFacts", "RetireMarkers"]
+    assert all("retired" in one.body for one in world.comments if "attempt=" in one.body)
     assert world.play() == ["ReadFacts"]
-    assert world.newest is None
+
+
+def test_a_reset_is_not_undone_by_what_is_said_later():
+    world = World()
+    world.play()
+    world.play(Wish.RESET)
+    world.pull, world.steps = a_pull(head=PUSHED), (a_step(FailureType.SECURITY),)
+    world.play()
+    assert world.state() is RunState.WAITING_PERSON
+    assert "retired attempt=1" in world.comments[0].body
+
+
+def test_a_re_run_that_is_refused_asks_a_person_and_claims_nothing():
+    refused = effects.Refused("the run is older than 30 days")
+    world = World(steps=(a_step(FailureType.INFRA),), outcomes={effects.Rerun: refused})
+    world.play()
+    assert world.state() is RunState.WAITING_PERSON
+    assert "older than 30 days" in world.comments[0].body
+    assert "ran the failed jobs again" not in world.comments[0].body
+
+
+def test_a_run_that_a_person_asked_for_goes_on_where_autofix_is_off():
+    world = World(policy=a_policy(autofix=False), verdicts=[False, True])
+    world.play(Wish.FIX)
+    assert world.state() is RunState.WAITING_DELAY
+    world.later(11)
+    world.play()
+    assert world.state() is RunState.WAITING_CI
+    assert len(world.made(effects.Push)) == 1
+
+
+def test_somebody_who_forces_the_old_head_back_unheard_is_respected():
+    """The fence knows that head already, so it does not rise again."""
+    world = World()
+    world.play()
+    world.later(61)
+    world.play()
+    assert world.state() is RunState.SUPERSEDED
+    world.play()
+    assert world.run.attempts[0].head == HEAD
+
+
+@pytest.mark.parametrize("wish", [Wish.STOP, Wish.RESET])
+def test_a_wish_is_heard_though_a_new_head_has_come(wish):
+    world = World(verdicts=[False] * 3)
+    world.play()
+    world.pull = a_pull(head=OTHER)
+    world.play(wish, "mona asked")
+    if wish is Wish.STOP:
+        assert (world.state(), world.run.head) == (RunState.STOPPED, OTHER)
+        assert world.play() == ["ReadFacts"]
+    else:
+        assert "retired attempt=1" in world.comments[0].body
 
 
 def test_a_green_pull_request_without_a_run_is_left_alone():

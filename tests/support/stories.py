@@ -115,8 +115,10 @@ class World:
     def state(self) -> RunState:
         return self.run.state
 
-    def play(self, wish: Wish = Wish.LOOK, why: str = "") -> list[str]:
-        """Play one pass; return the names of its effects."""
+    def play(
+        self, wish: Wish = Wish.LOOK, why: str = "", *, asked_at: Sha | None = None
+    ) -> list[str]:
+        """Play one pass; return the names of its effects. Who asks saw the head, if no other."""
         state, effect = machine.begin(
             self.policy,
             PULL,
@@ -125,6 +127,7 @@ class World:
             newest=self.newest,
             wish=wish,
             why=why,
+            asked_at=asked_at or (self.pull.head if self.pull else None),
         )
         names = []
         while effect is not None:
