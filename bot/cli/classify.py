@@ -57,7 +57,8 @@ def show(signals: tuple[Signal, ...], console: Console) -> None:
         lines.add_row(f"[dim]{evidence.line}[/dim]", escape(evidence.text))
     console.print(lines)
     for place in root.locations[:10]:
-        console.print(f"  {escape(place.path)}:{place.line} {escape(place.message)}")
+        where = f"{place.path}:{place.line}" if place.line else place.path
+        console.print(f"  {escape(where)} {escape(place.message)}")
     for other in signals[1:]:
         console.print(
             f"[dim]also {other.type} ({other.confidence:.0%}): {escape(other.message)}[/dim]"

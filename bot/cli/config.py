@@ -6,7 +6,6 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from bot.config import load
 from bot.config.layers import Settings
@@ -41,10 +40,13 @@ def show(config: File = None, *, as_json: Json = False) -> None:
     if as_json:
         typer.echo(json.dumps(_report(found, settings), indent=2))
         return
-    table = Table("Setting", "Value", "Set by", title=str(found.source or "no file"))
+    for warning in found.warnings:
+        typer.echo(f"warning: {warning}", err=True)
+    console = Console(highlight=False, markup=False, soft_wrap=True)
+    folder = f"{found.source.parent}/" if found.source else ""
     for key in settings:
-        table.add_row(key, _text(settings.value(key)), settings.origin(key))
-    Console().print(table, markup=False)
+        console.print(f"{key} = {_text(settings.value(key))}", end="  ")
+        console.print(f"({settings.origin(key).removeprefix(folder)})", style="dim")
 
 
 def _read(config: Path | None) -> tuple[Configuration, Settings]:
@@ -74,7 +76,7 @@ def _plain(value: Any) -> Any:
 
 
 def _text(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, default=str)
+    return json.dumps(value, default=str, ensure_ascii=False)
 
 
 def _chain(chain: list[BackendConfig] | tuple[BackendConfig, ...]) -> str:

@@ -89,6 +89,7 @@ def command(
 ) -> None:
     """Play the demo; exit with 0 only if all five scenes ended as told."""
     console = Console(highlight=False, soft_wrap=True)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # leave no server behind
     with tempfile.TemporaryDirectory(prefix="regreen-demo-") as folder:
         ended_well = Demo(Path(folder), console).play(keep=keep)
     raise typer.Exit(0 if ended_well else 1)
@@ -259,7 +260,7 @@ class Demo:
         self, github: Simulator, model: ScriptedModel, watched: list[Watched]
     ) -> bool:
         self._tell_log()
-        columns = ("", "scene", "ended", "mended by", "attempts", "model calls", "s")
+        columns = ("", "scene", "ended", "mended by", "attempts", "calls", "s")
         table = Table(*columns, box=SIMPLE)
         well = True
         for one in watched:

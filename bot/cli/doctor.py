@@ -12,18 +12,18 @@ import msgspec
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
 from bot.app import tools
 from bot.config import load
 from bot.config.schema import Configuration, SandboxConfig, Server
-from bot.domain.errors import BotError
+from bot.domain.errors import BotError, NeedsPerson
 from bot.domain.values import Value
 from bot.github.connect import connect
 from bot.runtime.clock import SystemClock
 from bot.store import database as store
 from bot.store.migrate import pending
-from bot.workspace.sandbox import Bubblewrap
+from bot.workspace import sandbox as sandboxes
 
 FREE_MB = 1024
 TOOLS = ("ruff", "prettier", "eslint", "gofmt", "cargo")
@@ -47,12 +47,12 @@ class Finding(Value, frozen=True):
 
 
 def command(
-    *, as_json: Annotated[bool, typer.Option("--json", help="For scripts.")] = False
+    *, as_json: Annotated[bool, typer.Option("--json", help="Print JSON for a script.")] = False
 ) -> None:
     """Check all; exit with 1 when something that the server needs is missing."""
     findings = list(examine())
     if as_json:
-        json.dump(msgspec.to_builtins(findings), sys.stdout, indent=2)
+        typer.echo(json.dumps(msgspec.to_builtins(findings), indent=2))
     else:
         _print(findings)
     raise typer.Exit(int(any(finding.health is Health.FAILED for finding in findings)))
@@ -62,7 +62,6 @@ def examine() -> Iterator[Finding]:
     """Look at everything, one after the other; what depends on a broken part is left out."""
     yield Finding("Python", Health.OK, sys.version.split()[0])
     yield _git()
-    yield _sandbox()
     yield _tools()
     try:
         server = load.server()
@@ -85,21 +84,19 @@ def _git() -> Finding:
     return Finding("git", Health.OK, where)
 
 
-def _sandbox() -> Finding:
-    reason = Bubblewrap(SandboxConfig(), tools()).available()
-    if not reason:
-        return Finding("sandbox", Health.OK, "bubblewrap, no network")
-    return Finding(
-        "sandbox",
-        Health.FAILED,
-        reason,
-        'install it (apt install bubblewrap), or say driver = "none" under [sandbox] in '
-        "llm_config.toml if this machine may run the pull requests' code unprotected",
-    )
+def _sandbox(config: SandboxConfig) -> Finding:
+    try:
+        name = sandboxes.choose(config, tools()).name
+    except NeedsPerson as error:
+        return Finding("sandbox", Health.FAILED, str(error))
+    if name == "none":
+        detail = "none: the code of pull requests runs with the rights of the server"
+        return Finding("sandbox", Health.NOTE, detail, 'driver = "bubblewrap" under [sandbox]')
+    return Finding("sandbox", Health.OK, f"{name}, no network, tried from inside")
 
 
 def _tools() -> Finding:
-    here = [tool for tool in TOOLS if shutil.which(tool)]
+    here = [tool for tool in TOOLS if shutil.which(tool, path=tools())]
     missing = [tool for tool in TOOLS if tool not in here]
     if not missing:
         return Finding("fixers", Health.OK, ", ".join(here))
@@ -107,7 +104,7 @@ def _tools() -> Finding:
         "fixers",
         Health.NOTE,
         f"found {', '.join(here) or 'none'}; not found: {', '.join(missing)}",
-        "install those that your repositories use; ruff comes with Regreen",
+        "install those that your repositories use",
     )
 
 
@@ -118,11 +115,12 @@ def _configured(server: Server | None) -> Iterator[Finding]:
     except BotError as error:
         yield Finding("llm_config.toml", Health.FAILED, str(error), "regreen config check")
         return
-    source = str(configuration.source or "no file: defaults")
-    yield Finding("llm_config.toml", Health.OK, source)
+    if configuration.source is not None:
+        yield Finding("llm_config.toml", Health.OK, str(configuration.source))
     for warning in configuration.warnings:
         yield Finding("llm_config.toml", Health.NOTE, warning)
     yield _backends(configuration)
+    yield _sandbox(configuration.sandbox)
 
 
 def _backends(configuration: Configuration) -> Finding:
@@ -162,7 +160,7 @@ def _database(server: Server) -> Iterator[Finding]:
         yield Finding("database", Health.FAILED, str(error), "check REGREEN_DATABASE_URL")
         return
     if reason:
-        yield Finding("database", Health.NOTE, f"{name}: {reason}", "regreen migrate")
+        yield Finding("database", Health.NOTE, f"{reason} (`regreen serve` does it too)")
         return
     yield Finding("database", Health.OK, name)
 
@@ -174,7 +172,8 @@ def _port(server: Server) -> Finding:
             probe.bind((server.host, server.port))
         except OSError as error:
             mend = "another server runs there, or set REGREEN_HOST and REGREEN_PORT"
-            return Finding("port", Health.NOTE, f"{server.host}:{server.port}: {error}", mend)
+            detail = f"{server.host}:{server.port}: {error.strerror}"
+            return Finding("port", Health.NOTE, detail, mend)
     return Finding("port", Health.OK, f"{server.host}:{server.port} is free")
 
 
@@ -192,19 +191,22 @@ def _github(server: Server) -> Iterator[Finding]:
         repos = github.repos.installed()
         health = Health.OK if repos else Health.NOTE
         mend = "" if repos else f"install the App on a repository: {who.url}/installations/new"
-        yield Finding("installations", health, f"{len(repos)} repositories", mend)
+        count = "1 repository" if len(repos) == 1 else f"{len(repos)} repositories"
+        yield Finding("installations", health, count, mend)
     except BotError as error:
         mend = "check REGREEN_APP_ID, REGREEN_PRIVATE_KEY, REGREEN_GITHUB_URL and the network"
-        yield Finding("GitHub App", Health.FAILED, str(error), mend)
+        yield Finding("GitHub App", Health.FAILED, f"{server.github_url}: {error}", mend)
     finally:
         github.close()
 
 
 def _print(findings: list[Finding]) -> None:
     signs = {Health.OK: "[green]✓[/]", Health.NOTE: "[yellow]![/]", Health.FAILED: "[red]✗[/]"}
-    table = Table("", "prerequisite", "found", "mend")
+    table = Table.grid(
+        Column(), Column(no_wrap=True), Column(overflow="fold"), padding=(0, 2, 0, 0)
+    )
     for finding in findings:
-        table.add_row(
-            signs[finding.health], finding.name, escape(finding.detail), escape(finding.mend)
-        )
+        table.add_row(signs[finding.health], finding.name, escape(finding.detail))
+        if finding.mend and finding.health is not Health.OK:
+            table.add_row("", "", f"[dim]→ {escape(finding.mend)}[/]")
     Console(highlight=False).print(table)

@@ -22,12 +22,14 @@ def command(
 ) -> None:
     """Store the delivery once more, under a GUID that says so."""
     server = load.server()
-    deliveries = SqlDeliveries(store.connect(server.database_url, server.data_dir))
+    database = store.connect(server.database_url, server.data_dir)
+    deliveries = SqlDeliveries(database)
     try:
         stored = deliveries.read(delivery)
     except Gone as error:
-        raise ConfigError(f"no delivery {delivery} is stored in {server.database_url}") from error
+        raise ConfigError(f"no delivery {delivery} is stored in {database.name}") from error
     now = SystemClock().now()
     guid = f"{stored.guid}-replay-{now:%H%M%S%f}"
     deliveries.accept([msgspec.structs.replace(stored, guid=guid, received_at=now)])
-    Console().print(f"{stored.event} {stored.action} is in the inbox again as {guid}")
+    what = f"{stored.event} {stored.action}".strip()
+    Console(soft_wrap=True, highlight=False).print(f"{what} is in the inbox again as {guid}")

@@ -1,6 +1,7 @@
 """`regreen serve`: the server."""
 
 import sys
+from enum import StrEnum
 from typing import Annotated
 
 import structlog
@@ -12,13 +13,22 @@ from bot.config import load
 from bot.telemetry import logs
 
 
+class LogFormat(StrEnum):
+    """How log lines look."""
+
+    AUTO = "auto"
+    CONSOLE = "console"
+    JSON = "json"
+
+
 def command(
     role: Annotated[
-        composition.Role, typer.Option(help="web and worker apart need PostgreSQL.")
+        composition.Role,
+        typer.Option(help="What this process does; web and worker apart need PostgreSQL."),
     ] = composition.Role.ALL,
     log_format: Annotated[
-        str, typer.Option(help="console or json; by itself: console on a terminal.")
-    ] = "",
+        LogFormat, typer.Option(help="auto: console on a terminal, json elsewhere.")
+    ] = LogFormat.AUTO,
 ) -> None:
     """Run until stopped by SIGTERM or Ctrl-C."""
     server = load.server()

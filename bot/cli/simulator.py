@@ -93,3 +93,11 @@ def _tell(simulator: Simulator) -> None:
     line("webhook secret", simulator.webhook_secret)
     for login, token in simulator.tokens.items():
         line(f"token of {login}", token)
+    console.print("\nFor regreen serve:", soft_wrap=True)
+    for name, value in {
+        "REGREEN_APP_ID": simulator.app_id,
+        "REGREEN_PRIVATE_KEY": simulator.key_path,
+        "REGREEN_WEBHOOK_SECRET": simulator.webhook_secret,
+        "REGREEN_GITHUB_URL": simulator.url,
+    }.items():
+        console.print(f"export {name}={value}", soft_wrap=True, highlight=False)
