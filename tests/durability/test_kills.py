@@ -48,7 +48,7 @@ def killed_all_along(folder: Path, story: Story, calls: tuple[str, ...], url: st
 
 
 def check_deaths(deaths: list[str], calls: tuple[str, ...], never: tuple[str, ...] = ()):
-    """Every planned call killed, each as often before it as after it."""
+    """Every planned call killed, before it and after it."""
     print(f"{len(deaths)} kills")  # noqa: T201 - shown by pytest -s
     assert len(set(deaths)) == len(deaths)
     kinds = Counter(re.sub(r" .*", "", death) for death in deaths)
@@ -56,7 +56,11 @@ def check_deaths(deaths: list[str], calls: tuple[str, ...], never: tuple[str, ..
         if ":" in call:
             assert kinds[call] >= 1
         else:
-            assert kinds[f"{call}:before"] == kinds[f"{call}:after"] >= 1
+            assert kinds[f"{call}:before"] >= 1, call
+            # A post that was made and not recorded, because its own webhook killed, is not made
+            # again: that is the promise, and so nothing is left to be killed after.
+            if call != "comments.post" or not set(INBOX) & set(calls):
+                assert kinds[f"{call}:after"] >= 1, call
 
 
 def test_a_lint_repair_ends_the_same_wherever_it_is_killed_on_sqlite(tmp_path):
