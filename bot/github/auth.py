@@ -21,7 +21,7 @@ from bot.domain.errors import Broken, Gone, NeedsPerson
 from bot.domain.ports import Clock
 from bot.domain.values import Secret
 from bot.github import wire
-from bot.github.transport import Reply, Transport, Unauthorized
+from bot.github.transport import Reply, Transport, Unauthorized, attempts
 
 JWT_BEFORE = timedelta(seconds=60)
 JWT_LIFE = timedelta(seconds=300)
@@ -126,11 +126,16 @@ class Tokens:
         parameters: Mapping[str, Any] | None = None,
         body: Mapping[str, Any] | None = None,
     ) -> Reply:
-        """Send a request as the App itself; once more by GitHub's clock when ours is refused."""
+        """Send a request as the App itself; once more by GitHub's clock when ours is refused.
+
+        All that the App sends may be repeated: it reads, or it mints a token.
+        """
 
         def attempt() -> Reply:
-            return self._transport.send(
-                verb, path, authorization=self._bearer(), parameters=parameters, body=body
+            return attempts()(
+                lambda: self._transport.send(
+                    verb, path, authorization=self._bearer(), parameters=parameters, body=body
+                )
             )
 
         try:

@@ -11,8 +11,9 @@ from typing import Any
 
 from bot.domain.values import Annotation, Card
 from bot.github import wire
-from bot.github.client import Client, attempts
+from bot.github.client import Client
 from bot.github.limits import ANNOTATIONS_PER_REQUEST, fit_bytes, fit_title
+from bot.github.transport import attempts
 
 NAME = "regreen"
 BUTTONS = (  # label 20, description 40, identifier 20 characters at most

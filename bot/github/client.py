@@ -5,34 +5,14 @@ all pages of a list. Reads are repeated a few times after `Flaky`. Writes are se
 makes something looks for it before making it again (`attempts`).
 """
 
-import logging
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
 
-import tenacity
-
 from bot.domain.errors import NeedsPerson
 from bot.github.auth import Grant, Tokens
-from bot.github.transport import Flaky, Reply, Transport, Unauthorized
-
-TRIES = 3
+from bot.github.transport import Reply, Transport, Unauthorized, attempts
 
 T = TypeVar("T")
-_log = logging.getLogger(__name__)
-
-
-def attempts() -> tenacity.Retrying:
-    """Return the loop for a call that may be repeated after `Flaky`: three tries, short waits.
-
-    For a write, each try must begin by looking whether an earlier one arrived after all.
-    """
-    return tenacity.Retrying(
-        retry=tenacity.retry_if_exception_type(Flaky),
-        stop=tenacity.stop_after_attempt(TRIES),
-        wait=tenacity.wait_random_exponential(multiplier=0.25, max=2),
-        before_sleep=tenacity.before_sleep_log(_log, logging.WARNING),
-        reraise=True,
-    )
 
 
 class Client:

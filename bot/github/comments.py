@@ -13,8 +13,9 @@ from collections.abc import Sequence
 
 from bot.domain.values import Comment, PullRef
 from bot.github import wire
-from bot.github.client import Client, attempts
+from bot.github.client import Client
 from bot.github.limits import fit_comment
+from bot.github.transport import attempts
 
 
 class GitHubComments:

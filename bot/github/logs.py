@@ -13,8 +13,8 @@ from urllib.parse import SplitResult, urlsplit
 import httpx
 
 from bot.domain.errors import Broken, Gone
-from bot.github.client import Client, attempts
-from bot.github.transport import FLAKY_WAIT_S, Flaky
+from bot.github.client import Client
+from bot.github.transport import FLAKY_WAIT_S, Flaky, attempts
 
 GITHUB_LOG_HOSTS = ("actions.githubusercontent.com", "blob.core.windows.net")
 HEAD_BYTES = 4 * 1024**2

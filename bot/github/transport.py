@@ -22,6 +22,7 @@ from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 import msgspec
+import tenacity
 from github import Github
 from github.Requester import Requester
 
@@ -29,10 +30,13 @@ from bot.domain.errors import BotError, Broken, Gone, NeedsPerson, TryLater
 from bot.domain.ports import Clock
 from bot.github.wire import Problem
 
+TRIES = 3
 API_VERSION = "2022-11-28"
 TIMEOUT_S = 30
 RATE_LIMIT_WAIT_S = 60.0  # what GitHub asks for when it names no time
 FLAKY_WAIT_S = 30.0
+
+_log = logging.getLogger(__name__)
 
 PERMISSIONS = (  # what a path needs, for GitHub's answers that do not say
     (re.compile(r"/check-(runs|suites)"), "checks"),
@@ -250,3 +254,17 @@ def _permission(reply: Reply) -> str:
     if accepted := reply.headers.get("x-accepted-github-permissions"):
         return accepted
     return next((name for path, name in PERMISSIONS if path.search(reply.what)), "metadata")
+
+
+def attempts() -> tenacity.Retrying:
+    """Return the loop for a call that may be repeated after `Flaky`: three tries, short waits.
+
+    For a write, each try must begin by looking whether an earlier one arrived after all.
+    """
+    return tenacity.Retrying(
+        retry=tenacity.retry_if_exception_type(Flaky),
+        stop=tenacity.stop_after_attempt(TRIES),
+        wait=tenacity.wait_random_exponential(multiplier=0.25, max=2),
+        before_sleep=tenacity.before_sleep_log(_log, logging.WARNING),
+        reraise=True,
+    )

@@ -279,7 +279,10 @@ def _green(state: Pass, pull: Pull) -> Step:
         run = put(run, msgspec.structs.replace(run.attempts[-1], green=True))
     title = "Green again" if run.attempts else "Green again without a change to the code"
     headline = "green again" if run.notice else ""
-    return close(replace(state, run=run), RunState.GREEN, title, headline=headline)
+    times = max((count for _, count in run.reruns), default=0)
+    lines = [f"{title}: the failed jobs passed when they ran again (re-run {times})."] * bool(times)
+    state = replace(state, run=run)
+    return close(state, RunState.GREEN, title, headline=headline, lines=lines)
 
 
 # --- deciding: what kind of failure, what to do -----------------------------------------------

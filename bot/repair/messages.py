@@ -115,7 +115,7 @@ def _proof_line(attempt: Attempt) -> str:
     verdict = attempt.verification
     where = f" ({verdict.sandbox})" if verdict.sandbox else ""
     if verdict.approved:
-        commands = ", ".join(_shown(result) for result in verdict.results)
+        commands = ", ".join(command_name(result) for result in verdict.results)
         return f"- [x] **Proved** in a fresh tree{where}: {commands} passed"
     return f"- [ ] **Not proved**{where}: {quote(verdict.reason)}"
 
@@ -173,12 +173,14 @@ def _apply_command(diff: str) -> str:
 def _proof(result: CommandResult) -> str:
     verdict = "passed" if result.passed else "timed out" if result.timed_out else "failed"
     tail = result.output[-PROOF_CHARACTERS:]
-    head = f"{_shown(result)} {verdict} in {result.seconds:.1f} s (exit code {result.exit_code})"
+    head = (
+        f"{command_name(result)} {verdict} in {result.seconds:.1f} s (exit code {result.exit_code})"
+    )
     shown = fence(f"$ {result.command}\n{tail}")
     return f"{head}\n\n{shown}"
 
 
-def _shown(result: CommandResult) -> str:
+def command_name(result: CommandResult) -> str:
     """Show a command by its first telling line."""
     lines = [
         line

@@ -7,10 +7,11 @@ that hand over and settle) reacts once. Deliveries that cannot be read are kept,
 import asyncio
 from collections.abc import Awaitable, Callable
 
+import msgspec
 import structlog
 
 from bot.domain.errors import Broken, TryLater
-from bot.domain.events import Event, Unused
+from bot.domain.events import ChecksChanged, Event, Unused
 from bot.domain.ports import Deliveries, Delivery, Telemetry
 
 BATCH = 100
@@ -61,8 +62,9 @@ class Dispatcher:
         while True:
             try:
                 waiting = await asyncio.to_thread(self._deliveries.waiting, BATCH)
+                seen: set[Event] = set()
                 for delivery in waiting:
-                    await self._dispatch(delivery)
+                    await self._dispatch(delivery, seen)
             except TryLater as error:
                 log.warning("inbox_waits", reason=str(error), seconds=error.after_s)
                 await asyncio.sleep(min(error.after_s, 5.0))
@@ -81,7 +83,11 @@ class Dispatcher:
             return
         self._woken.clear()
 
-    async def _dispatch(self, delivery: Delivery) -> None:
+    async def _dispatch(self, delivery: Delivery, seen: set[Event]) -> None:
+        """Hand over one delivery; *seen* are the hints already handed over in this turn.
+
+        The facts are read after the whole turn was stored, so a second equal hint adds nothing.
+        """
         state, note = "done", ""
         try:
             event = self._parse(delivery.event, delivery.body)
@@ -91,8 +97,16 @@ class Dispatcher:
         else:
             if isinstance(event, Unused):
                 state, note = "ignored", event.reason
+            elif (hint := _hint(event)) in seen:
+                state, note = "ignored", "an equal event is being looked at"
             else:
                 await self._take(event, delivery.guid)
+                seen |= {hint} if isinstance(event, ChecksChanged) else set()
                 note = type(event).__name__
         await asyncio.to_thread(self._deliveries.settle, delivery.guid, state, note)
         self._telemetry.event("dispatched", event=delivery.event, outcome=state)
+
+
+def _hint(event: Event) -> Event:
+    """Return the event without what makes no difference: which check of a head it was."""
+    return msgspec.structs.replace(event, name="") if isinstance(event, ChecksChanged) else event

@@ -31,6 +31,7 @@ from bot.domain.values import (
 from bot.failures.classify import classify
 from bot.repair import attempts
 from bot.repair.gate import diff_fingerprint, redact
+from bot.repair.messages import command_name
 from bot.repair.steps import run_lines
 from bot.runtime.facts import observe
 
@@ -220,7 +221,7 @@ class Interpreter:
         failed = [one for one in clean if not one.passed and not one.allow_fail]
         if failed and not reason:
             how = "timed out" if failed[0].timed_out else f"failed ({failed[0].exit_code})"
-            reason = f"{failed[0].name} {how}"
+            reason = f"{command_name(failed[0])} {how}"
         if not clean and not reason:
             reason = "no command was run"
         verdict = Verification(
