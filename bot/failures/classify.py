@@ -5,17 +5,17 @@ symptoms. A log that ends well is UNKNOWN, whatever words it contains.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 
 from bot.domain.values import Evidence, FailureType, Signal
-from bot.failures.clean import decoded
 from bot.failures.commands import purpose
-from bot.failures.evidence import Match, matches
+from bot.failures.evidence import TABLE, Match, Table, matches, ranked
 from bot.failures.excerpt import of_region
 from bot.failures.fingerprint import of_lines
 from bot.failures.locations import locations
 from bot.failures.patterns import Pattern
+from bot.failures.reader import Chunks
 from bot.failures.region import End, Region, regions
 from bot.failures.summary import message, text
 from bot.failures.taxonomy import RETRYABLE, SEVERITY
@@ -29,41 +29,61 @@ RESET = Pattern(r"(?i)\bx-ratelimit-reset[\"']?[:=] *[\"']?(\d{9,11})\b")
 
 
 def classify(
-    log: bytes | str,
+    log: Chunks,
     *,
     step: str = "",
     failed_steps: Sequence[str] = (),
     now: datetime | None = None,
+    custom: Table | None = None,
 ) -> Signal:
     """Return the root cause that *log* tells of; `now` turns a rate limit's reset into a wait."""
-    return classify_all(log, step=step, failed_steps=failed_steps, now=now)[0]
+    first: Signal | None = None
+    for signal in _found(log, step, failed_steps, now, custom):
+        if signal.type is not FailureType.UNKNOWN:
+            return signal
+        first = first or signal
+    assert first is not None, "a log has one region at least"
+    return first
 
 
 def classify_all(
-    log: bytes | str,
+    log: Chunks,
     *,
     step: str = "",
     failed_steps: Sequence[str] = (),
     now: datetime | None = None,
+    custom: Table | None = None,
 ) -> tuple[Signal, ...]:
     """Return every failure that *log* tells of, the root cause first; never empty."""
-    names = tuple(failed_steps) or ((step,) if step else ())
-    found = [
-        signal
-        for region in regions(decoded(log), names)
-        for signal in _signals(region, step or " ".join(failed_steps), now)
-    ]
-    known = [signal for signal in found if signal.type is not FailureType.UNKNOWN]
-    ranked = known or found[:1]
+    found = list(_found(log, step, failed_steps, now, custom))
+    ranked = [signal for signal in found if signal.type is not FailureType.UNKNOWN] or found[:1]
     first = {signal.type: signal for signal in reversed(ranked)}
     return tuple(signal for signal in ranked if first[signal.type] is signal)
 
 
-def _signals(region: Region, step: str, now: datetime | None) -> list[Signal]:
-    """Return the signals of one region, the strongest of each kind, strongest first."""
-    rows = matches(region)
+def _found(
+    log: Chunks,
+    step: str,
+    failed_steps: Sequence[str],
+    now: datetime | None,
+    custom: Table | None,
+) -> Iterator[Signal]:
+    """Yield what each region tells, the likely root first; nothing is worked out ahead."""
+    names = tuple(failed_steps) or ((step,) if step else ())
+    for region in regions(log, names):
+        rows = matches(region, TABLE)
+        if custom is not None:
+            rows = ranked((*rows, *matches(region, custom)))
+        yield from _signals(region, rows, step or " ".join(failed_steps), now)
+
+
+def _signals(
+    region: Region, rows: Sequence[Match], step: str, now: datetime | None
+) -> Iterator[Signal]:
+    """Yield the signals of one region, the strongest of each kind, strongest first."""
     if region.end is End.PASSED:
-        return [_unknown(region, rows, 0.93)]
+        yield _unknown(region, rows, 0.93)
+        return
     best: dict[FailureType, Match] = {}
     for match in rows:
         if match.score >= THRESHOLD:
@@ -73,15 +93,15 @@ def _signals(region: Region, step: str, now: datetime | None) -> list[Signal]:
     )
     top = max((match.score for match in best.values()), default=0.0)
     if meant and top < meant[1]:
-        return [_signal(region, meant[0], None, rows, meant[1] - 0.05, now)]
+        yield _signal(region, meant[0], None, rows, meant[1] - 0.05, now)
+        return
     if not best:
-        return [_unknown(region, rows, 0.75)]
-    ranked = sorted(best.items(), key=lambda item: -item[1].score)
-    ranked = [item for item in ranked if item[1].score >= top - RIVAL]
-    return [
-        _signal(region, kind, match, rows, _confidence(position, ranked), now)
-        for position, (kind, match) in enumerate(ranked)
-    ]
+        yield _unknown(region, rows, 0.75)
+        return
+    kinds = sorted(best.items(), key=lambda item: -item[1].score)
+    kinds = [item for item in kinds if item[1].score >= top - RIVAL]
+    for position, (kind, match) in enumerate(kinds):
+        yield _signal(region, kind, match, rows, _confidence(position, kinds), now)
 
 
 def _confidence(position: int, ranked: Sequence[tuple[FailureType, Match]]) -> float:

@@ -6,63 +6,87 @@ a job and a step (`gh run view --log`), a time stamp, colours, terminal hyperlin
 bars that overwrite themselves with carriage returns. Everything here is linear and never fails.
 """
 
-import codecs
 import re
 
-LIMIT = 32 << 20  # bytes; of a longer log the beginning and, mostly, the end are kept
-HEAD = 4 << 20
 LINE_LIMIT = 4000
+LINE_TAIL = 1000
 
+# Each pattern begins with one sign, so that what lies between two of them is skipped quickly.
 ESCAPE = re.compile(
-    rb"\x1b\][^\x07\x1b]{0,2000}(?:\x07|\x1b\\)"  # terminal hyperlinks and titles
-    rb"|(?:\x1b|\^\[)\[[0-9;:?]{0,40}[A-Za-z]"  # colours and cursor moves, also as caret notation
-    rb"|\x1b[()][A-Z0-9]|\x1b[=>78cDEHM]|\x1b"
+    rb"\x1b(?:\][^\x07\x1b\n]{0,2000}(?:\x07|\x1b\\)"  # terminal hyperlinks and titles
+    rb"|\[[0-9;:?]{0,40}[A-Za-z]"  # colours and cursor moves
+    rb"|[()][A-Z0-9]|[=>78cDEHM])?"
 )
-STAMP = re.compile(
+CARET_ESCAPE = re.compile(rb"\^\[\[[0-9;:?]{0,40}[A-Za-z]")  # the same in caret notation
+STAMPS = (
     rb"(?:\xef\xbb\xbf)*(?:"
-    rb"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d{1,9})?(?: ?Z|[+-]\d\d:?\d\d)?(?: |$)"
+    rb"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d{1,9})?(?: ?Z|[+-]\d\d:?\d\d)?(?: \d\d[OE](?:\+|(?=[ \n]|$)))?(?: |(?=\n|$))"  # and GitLab's stream
     rb"|\[(?:[a-z]{1,20} )?\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d{1,9})?Z?\] ?"
     rb"|\[\d\d:\d\d:\d\d(?:\.\d{1,6})?\]:? "
     rb")?"
-)
-SUBSTAMP = re.compile(
-    rb"\d\d:\d\d:\d\d +(?:INFO|ERROR|WARNING|CRITICAL|FATAL|DEBUG) - +"  # mozharness
+    rb"(?:\d\d:\d\d:\d\d +(?:INFO|ERROR|WARNING|CRITICAL|FATAL|DEBUG) - +"  # mozharness
     rb"|#\d{1,4} (?:\d+\.\d+ )?"  # BuildKit
     rb"|\xf0\x9f\xa6\x8b +(?:error|info|warn) "  # changesets
+    rb")?"
 )
-COLUMNS = re.compile(rb"([^\t]{1,300})\t([^\t]{1,300})\t(?=(?:\xef\xbb\xbf)?\d{4}-\d\d-\d\dT)")
+CUT = rb"[^\t\n]{1,300}\t[^\t\n]{1,300}\t(?=(?:\xef\xbb\xbf)?\d{4}-\d\d-\d\dT)"
+DRESS = re.compile(rb"\n" + STAMPS)
+DRESS_AND_COLUMNS = re.compile(rb"\n(?:" + CUT + rb")?" + STAMPS)
+COLUMNS = re.compile(rb"([^\t\n]{1,300})\t([^\t\n]{1,300})\t(?=(?:\xef\xbb\xbf)?\d{4}-\d\d-\d\dT)")
 
 
-def decoded(log: bytes | str) -> bytes:
-    """Return *log* as valid UTF-8 without byte order mark, at most `LIMIT` bytes of it."""
-    raw = log.encode("utf-8", "replace") if isinstance(log, str) else bytes(log)
-    if raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        raw = raw[: 2 * LIMIT].decode("utf-16", "replace").encode("utf-8", "replace")
-    elif raw[:400].count(b"\0") > len(raw[:400]) // 4:
-        raw = raw[: 2 * LIMIT].decode("utf-16-le", "replace").encode("utf-8", "replace")
-    raw = raw.removeprefix(codecs.BOM_UTF8)
-    if len(raw) > LIMIT:
-        raw = raw[:HEAD] + b"\n[...]\n" + raw[-(LIMIT - HEAD) :]
-    return raw.decode("utf-8", "replace").encode("utf-8", "replace").replace(b"\0", b"")
-
-
-def columns(line: bytes) -> tuple[bytes, bytes, bytes] | None:
-    """Return job, step and rest of a line of `gh run view --log`, or None when it is not one."""
+def columns(line: bytes) -> tuple[bytes, bytes] | None:
+    """Return job and step of a line of `gh run view --log`, or None when it is not one."""
     found = COLUMNS.match(line)
-    return (found[1], found[2], line[found.end() :]) if found else None
+    return (found[1], found[2]) if found else None
 
 
 def clean(line: bytes) -> bytes:
     """Return one line as the tool wrote it, without time stamp, colours and overwritten text."""
-    if len(line) > LINE_LIMIT:
-        line = line[: LINE_LIMIT - 1000] + b" [...] " + line[-1000:]
-    if b"\x1b" in line or b"^[" in line:
-        line = ESCAPE.sub(b"", line)
-    line = line.rstrip(b"\r\n\t ")
-    if b"\r" in line:
-        line = next((part for part in reversed(line.split(b"\r")) if part.strip()), b"")
-    stamp = STAMP.match(line)
-    if stamp:
-        line = line[stamp.end() :]
-    inner = SUBSTAMP.match(line)
-    return line[inner.end() :] if inner else line
+    return cleaned(line)[0]
+
+
+def cleaned(text: bytes) -> list[bytes]:
+    """Return the lines of *text* as the tools wrote them: valid UTF-8, at most `LINE_LIMIT` long.
+
+    No line is added or lost. What costs goes over the whole text at once, not line by line.
+    """
+    if b"\0" in text:
+        text = text.replace(b"\0", b"")
+    if b"\x1b" in text:
+        text = ESCAPE.sub(b"", text)
+    if b"^[[" in text:
+        text = CARET_ESCAPE.sub(b"", text)
+    if b"\r" in text:
+        text = text.replace(b"\r\n", b"\n")
+    if b"\r" in text:
+        text = b"\n".join(
+            _overwritten(line) if b"\r" in line else line for line in text.split(b"\n")
+        )
+    dress = DRESS_AND_COLUMNS if b"\t" in text else DRESS
+    text = dress.sub(b"\n", b"\n" + _valid(text))
+    lines = list(map(bytes.rstrip, text[1:].split(b"\n")))
+    if max(map(len, lines)) > LINE_LIMIT:
+        lines = list(map(_shortened, lines))
+    return lines
+
+
+def _valid(text: bytes) -> bytes:
+    """Return *text* with signs that are no UTF-8 replaced."""
+    try:
+        text.decode()
+    except UnicodeDecodeError:
+        return text.decode("utf-8", "replace").encode("utf-8")
+    return text
+
+
+def _overwritten(line: bytes) -> bytes:
+    """Return what remained to be seen of a line that overwrote itself, with its stamp."""
+    return next((part for part in reversed(line.split(b"\r")) if part.strip()), b"")
+
+
+def _shortened(line: bytes) -> bytes:
+    if len(line) <= LINE_LIMIT:
+        return line
+    kept = line[: LINE_LIMIT - LINE_TAIL] + b" [...] " + line[-LINE_TAIL:]
+    return kept.decode("utf-8", "ignore").encode()

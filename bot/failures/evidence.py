@@ -4,28 +4,21 @@
 Lines that tell of passing tests, of warnings and of retries are no evidence, whatever their words.
 """
 
-import re
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from bot.domain.values import FailureType
-from bot.failures.patterns import Pattern, PatternSet
+from bot.failures.patterns import Pattern, Scanner
 from bot.failures.region import End, Region
 from bot.failures.rules import RULES
 from bot.failures.taxonomy import Rule
 
 MAX_HITS = 400
-ANNOTATION = re.compile(
-    rb"(?m)^(?:##\[error\]|::error[^:\n]{0,300}(?::[^:\n]{1,300}){0,4}?::|Error: )(?=\S)"
-)
-CHUNK = 64
+CHUNK = 4 << 10  # bytes scanned at once: few rows speak in so few lines
+CHUNK_LINES = 64
+ANNOTATED = (b"##[error]", b"::error", b"Error: ")
+ANNOTATION = Pattern(r"^(?:##\[error\]|::error.{0,300}?::|Error: )")
 
-# One automaton for each kind: one for all would have too many states to build.
-_SETS = [
-    (PatternSet([RULES[row].pattern for row in rows]), rows)
-    for kind in FailureType
-    if (rows := [row for row, rule in enumerate(RULES) if rule.type is kind])
-]
 PASSING = Pattern(
     r"^ *(✓|✔|√|ok \d+|PASS\b|\(pass\)|--- PASS|=== (RUN|PAUSE|CONT|NAME)|\[ +(OK|RUN) +\]|##\[(warning|notice|debug|group|endgroup)\]"
     r"|npm (WARN|warn|notice)|warning npm|WARN(ING)? |\[WARN(ING)?\] .*(deprecat|Deprecat)|Downloading |Collecting |Requirement already satisfied|Retrying )"
@@ -42,44 +35,91 @@ class Match:
     score: float
 
 
-def matches(region: Region) -> tuple[Match, ...]:
+class Table:
+    """The rows of evidence, ready to be matched."""
+
+    def __init__(self, rules: Sequence[Rule]) -> None:
+        self.rules = tuple(rules)
+        self._scanner = Scanner([rule.pattern for rule in self.rules])
+        self._patterns: dict[int, Pattern] = {}
+
+    def hits(self, lines: Sequence[bytes]) -> dict[int, list[int]]:
+        """Return which rows speak on which lines: the first of them, and the last."""
+        found: dict[int, list[int]] = defaultdict(list)
+        marked: list[int] = []
+        for begin, end in _chunks(lines):
+            chunk = b"\n".join(lines[begin:end])
+            self._speak(chunk, range(begin, end), lines, found)
+            if b"##[error]" in chunk or b"::error" in chunk or b"Error: " in chunk:
+                marked += [at for at in range(begin, end) if lines[at].startswith(ANNOTATED)]
+        for at in range(0, len(marked), CHUNK_LINES):
+            part = marked[at : at + CHUNK_LINES]
+            bare = b"\n".join(ANNOTATION.without(lines[index]) for index in part)
+            self._speak(bare, part, lines, found)
+        return {row: sorted(set(at)) for row, at in found.items() if at}
+
+    def _speak(
+        self,
+        chunk: bytes,
+        at: Sequence[int],
+        lines: Sequence[bytes],
+        found: dict[int, list[int]],
+    ) -> None:
+        """Note which rows speak in *chunk*, whose lines stand *at* these places of *lines*."""
+        for row in self._scanner.found(chunk):
+            last = line = begin = 0
+            starts = list(self._pattern(row).starts(chunk))
+            if len(found[row]) >= MAX_HITS:
+                del starts[:-1]
+            for start in starts:
+                line += chunk.count(b"\n", begin, start)
+                begin = start
+                if line + 1 != last and not PASSING.matches(lines[at[line]]):
+                    _note(found[row], at[line])
+                last = line + 1
+
+    def _pattern(self, row: int) -> Pattern:
+        if row not in self._patterns:
+            self._patterns[row] = Pattern(self.rules[row].pattern)
+        return self._patterns[row]
+
+
+def _note(at: list[int], index: int) -> None:
+    if len(at) < MAX_HITS:
+        at.append(index)
+    else:
+        at[-1] = index
+
+
+def _chunks(lines: Sequence[bytes]) -> Iterator[tuple[int, int]]:
+    """Yield from where to where the lines make a chunk."""
+    begin = size = 0
+    for index, length in enumerate(map(len, lines)):
+        size += length + 1
+        if size >= CHUNK:
+            yield begin, index + 1
+            begin, size = index + 1, 0
+    if begin < len(lines):
+        yield begin, len(lines)
+
+
+TABLE = Table(RULES)
+
+
+def matches(region: Region, table: Table = TABLE) -> tuple[Match, ...]:
     """Return the rows that speak in *region*, the strongest first, the earliest before others."""
     if region.end is End.PASSED:
         return ()
-    hits: dict[int, list[int]] = {}
-    for index, row in _hits(region.lines):
-        at = hits.setdefault(row, [])
-        if len(at) < MAX_HITS:
-            at.append(index)
-        else:
-            at[-1] = index
     found = [
-        Match(RULES[row], tuple(at), _score(RULES[row], at, region)) for row, at in hits.items()
+        Match(table.rules[row], tuple(at), _score(table.rules[row], at, region))
+        for row, at in table.hits(region.lines).items()
     ]
+    return ranked(found)
+
+
+def ranked(found: Iterable[Match]) -> tuple[Match, ...]:
+    """Return *found*, the strongest first, the earliest before others."""
     return tuple(sorted(found, key=lambda match: (-match.score, match.at[0], match.rule.name)))
-
-
-def _hits(lines: Sequence[bytes]) -> Iterator[tuple[int, int]]:
-    """Yield line and row of every hit: whole chunks are asked first, as most are silent."""
-    for start in range(0, len(lines), CHUNK):
-        chunk = lines[start : start + CHUNK]
-        joined = b"\n".join(chunk)
-        bare = ANNOTATION.sub(b"", joined)
-        for patterns, rows in _SETS:
-            if not patterns.found(joined) and (bare == joined or not patterns.found(bare)):
-                continue
-            for offset, line in enumerate(chunk):
-                found = _found(patterns, line)
-                if found and not PASSING.matches(line):
-                    for row in found:
-                        yield start + offset, rows[row]
-
-
-def _found(patterns: PatternSet, line: bytes) -> Sequence[int]:
-    """Return the rows for a line, also for what stands behind an annotation's mark."""
-    bare = ANNOTATION.sub(b"", line)
-    found = patterns.found(line)
-    return found if bare == line else sorted({*found, *patterns.found(bare)})
 
 
 def _score(rule: Rule, at: Sequence[int], region: Region) -> float:

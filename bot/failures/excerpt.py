@@ -7,7 +7,6 @@ where most tools sum up; then what any other row of the table knows; then the be
 from collections.abc import Iterable, Sequence
 
 from bot.domain.values import Signal
-from bot.failures.clean import decoded
 from bot.failures.evidence import Match, matches
 from bot.failures.region import Region, regions
 
@@ -22,14 +21,14 @@ CUT = "[… {} lines cut …]"
 def excerpt(log: bytes | str, signal: Signal) -> str:
     """Return the lines of *log* that matter for *signal*, at most `BUDGET` characters."""
     known = {evidence.line for evidence in signal.evidence}
-    found = regions(decoded(log))
+    found = list(regions(log))
     region = next((one for one in found if known & set(one.numbers)), found[0])
     return of_region(region, matches(region))
 
 
 def of_region(region: Region, found: Sequence[Match]) -> str:
     """Return the excerpt of one region, given the rows that speak in it."""
-    lines = [line.decode("utf-8", "replace")[:LINE] for line in region.lines]
+    lines = _Lines(region.lines)
     head = _head(region)
     budget = BUDGET - len(head) - len(CUT) * 2
     chosen: set[int] = set()
@@ -47,6 +46,19 @@ def of_region(region: Region, found: Sequence[Match]) -> str:
         if budget < LINE // 10:
             break
     return head + "\n".join(_with_cuts(lines, sorted(chosen)))
+
+
+class _Lines:
+    """Lines as text, each decoded when it is asked for."""
+
+    def __init__(self, lines: Sequence[bytes]) -> None:
+        self._lines = lines
+
+    def __len__(self) -> int:
+        return len(self._lines)
+
+    def __getitem__(self, index: int) -> str:
+        return self._lines[index].decode("utf-8", "replace")[:LINE]
 
 
 def _head(region: Region) -> str:
@@ -72,7 +84,7 @@ def _by_importance(size: int, found: Sequence[Match]) -> Iterable[int]:
     yield from range(min(size, 40))
 
 
-def _with_cuts(lines: Sequence[str], chosen: Sequence[int]) -> Iterable[str]:
+def _with_cuts(lines: _Lines, chosen: Sequence[int]) -> Iterable[str]:
     last = -1
     for index in chosen:
         if index > last + 1:

@@ -1,13 +1,17 @@
 """Patterns that stay linear on any input: RE2, over UTF-8 bytes, one line at a time.
 
-A `PatternSet` answers in one pass which of many patterns occur in a text, so the cost of the table
-does not grow with its rows. RE2 is used through this module alone; its package carries no types.
+A `Scanner` answers which of many patterns occur in a text without running them all: RE2 knows
+which words each pattern requires, and one automaton of those words goes over the text; only patterns
+whose words occurred are run. RE2 is used through this module alone; its package carries no types.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import re2  # type: ignore[import-untyped]  # the package has no stubs
+
+ONE = 8 << 20  # bytes of memory for the automaton of one pattern
+MANY = 32 << 20
 
 
 def options(max_mem: int) -> Any:
@@ -15,6 +19,7 @@ def options(max_mem: int) -> Any:
     chosen = re2.Options()
     chosen.max_mem = max_mem
     chosen.log_errors = False
+    chosen.never_nl = True  # a pattern speaks for one line
     return chosen
 
 
@@ -23,13 +28,13 @@ class BadPattern(ValueError):
 
 
 class Pattern:
-    """One compiled pattern."""
+    """One compiled pattern; `^` and `$` stand for the ends of a line."""
 
     __slots__ = ("_compiled",)
 
     def __init__(self, pattern: str) -> None:
         try:
-            self._compiled = re2.compile(pattern, options(16 << 20))
+            self._compiled = re2.compile("(?m)" + pattern, options(ONE))
         except re2.error as error:
             raise BadPattern(f"{pattern!r}: {error}") from error
 
@@ -44,22 +49,63 @@ class Pattern:
         """Return whether the pattern occurs in *line*."""
         return self._compiled.search(line) is not None
 
+    def starts(self, text: bytes) -> Iterator[int]:
+        """Yield where each match in *text* begins."""
+        for found in self._compiled.finditer(text):
+            yield found.start()
+
+    def without(self, line: bytes) -> bytes:
+        """Return *line* without what the pattern matches."""
+        return bytes(self._compiled.sub(b"", line))
+
 
 class PatternSet:
-    """Many patterns, matched in one pass."""
+    """A few patterns, matched in one pass."""
 
     __slots__ = ("_set", "size")
 
     def __init__(self, patterns: Sequence[str]) -> None:
-        self._set = re2.Set.SearchSet(options(256 << 20))
+        self._set = re2.Set.SearchSet(options(MANY))
         self.size = len(patterns)
         for pattern in patterns:
             try:
                 self._set.Add("(?m)" + pattern)
             except re2.error as error:
                 raise BadPattern(f"{pattern!r}: {error}") from error
-        self._set.Compile()
+        if patterns:
+            self._set.Compile()
 
     def found(self, text: bytes) -> Sequence[int]:
         """Return the indices of the patterns that occur in *text*."""
-        return self._set.Match(text) or ()
+        return (self._set.Match(text) or ()) if self.size else ()
+
+
+class Scanner:
+    """Many patterns, found in long texts by the words that they require."""
+
+    __slots__ = ("_bare", "_bare_rows", "_filter", "_filtered_rows")
+
+    def __init__(self, patterns: Sequence[str]) -> None:
+        probe = _filter(patterns)
+        bare = set(probe.Match(b"", True) or ())  # noqa: FBT003 (RE2's own signature)
+        self._bare_rows = sorted(bare)
+        self._filtered_rows = [row for row in range(len(patterns)) if row not in bare]
+        self._bare = PatternSet([patterns[row] for row in self._bare_rows])
+        self._filter = _filter([patterns[row] for row in self._filtered_rows])
+
+    def found(self, text: bytes) -> list[int]:
+        """Return the indices of the patterns that occur in *text*, in order."""
+        rows = [self._filtered_rows[at] for at in self._filter.Match(text) or ()]
+        rows += [self._bare_rows[at] for at in self._bare.found(text)]
+        return sorted(rows)
+
+
+def _filter(patterns: Sequence[str]) -> Any:
+    made = re2.Filter()
+    for pattern in patterns:
+        try:
+            made.Add("(?m)" + pattern, options(ONE))
+        except re2.error as error:
+            raise BadPattern(f"{pattern!r}: {error}") from error
+    made.Compile()
+    return made
