@@ -8,6 +8,8 @@ edit it could put words into its author's mouth. What each command does stands i
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+import msgspec
+
 from bot.domain.decisions import Acknowledge, Decision, Ignore, Reset, Settle, Stop, Tell, Verdict
 from bot.domain.events import ButtonPressed, CommandGiven
 from bot.domain.facts import EventFacts, Need
@@ -68,7 +70,7 @@ def decide(event: CommandGiven, facts: EventFacts) -> Decision:
         return _refuse(event, PUZZLED, f"there is no command {word}", reply)
     if command.open and (facts.pull is None or not facts.pull.open):
         return _refuse(event, PUZZLED, "the pull request is closed", replies.closed(word))
-    verdict = command.verdict(event.pull, f"{event.author} asked: /regreen {word}")
+    verdict = _seen(command.verdict(event.pull, f"{event.author} asked: /regreen {word}"), facts)
     reply = command.reply(facts) if command.reply else ""
     return Decision(verdict, Acknowledge(event.pull, event.comment, command.reaction, reply))
 
@@ -84,7 +86,14 @@ def decide_button(event: ButtonPressed, facts: EventFacts) -> Decision:
         return Decision(Ignore("the pull request is closed"))
     if facts.pull.head != event.head:
         return Decision(Ignore("the head has moved since"))
-    return Decision(act(event.pull, f"{event.author} pressed {event.button}"))
+    return Decision(_seen(act(event.pull, f"{event.author} pressed {event.button}"), facts))
+
+
+def _seen(verdict: Verdict, facts: EventFacts) -> Verdict:
+    """Bind what a person asks for to the head that it was asked at."""
+    if not isinstance(verdict, Settle) or facts.pull is None:
+        return verdict
+    return msgspec.structs.replace(verdict, head=facts.pull.head)
 
 
 def word_of(body: str) -> str:

@@ -13,12 +13,14 @@ class Settle(Variant, frozen=True):
     """Look at the pull request once its checks have settled; at once when a person asked.
 
     `again` lifts a stop, a block or a wait of the newest run: a person asked for another try.
+    `head` is what the person who asked saw; on a fork the word counts for that alone.
     """
 
     pull: PullRef
     reason: str
     now: bool = False
     again: bool = False
+    head: Sha | None = None
 
 
 class Supersede(Variant, frozen=True):

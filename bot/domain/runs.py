@@ -112,8 +112,12 @@ class Run(Value, frozen=True):
 
 
 class Fence(Value, frozen=True):
-    """What a pull request's generation is, and why the last one became stale."""
+    """What a pull request's generation is, and why the last one became stale.
+
+    `stopped` is the generation that a person's stop began, 0 when nobody ever said stop.
+    """
 
     generation: int
     head: Sha
     reason: str = ""
+    stopped: int = 0

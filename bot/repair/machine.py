@@ -121,12 +121,12 @@ def _read(state: Pass) -> Step:
     pull = state.seen.pull
     if pull is None:
         return leave(state, RunState.CLOSED, "the pull request is gone")
-    if not pull.open:
-        return leave(state, RunState.CLOSED, "the pull request is closed")
     live = state.newest if state.newest is not None and not state.newest.ended else None
     state = replace(state, run=live)
     if state.wish in (Wish.STOP, Wish.RESET):
         return _obey(state, pull)
+    if not pull.open:
+        return leave(state, RunState.CLOSED, "the pull request is closed")
     if live is not None and pull.head not in (live.head, live.intent):
         return _other_head(state, live, pull)
     return _judge(state, pull)

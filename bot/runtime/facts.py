@@ -12,11 +12,25 @@ from bot.domain.events import (
     Swept,
 )
 from bot.domain.facts import EventFacts, Need, RepairFacts
-from bot.domain.ports import Ports
+from bot.domain.ports import Ports, Pulls
 from bot.domain.values import Comment, Pull, PullRef
 
 COMMENT_CHARACTERS = 2_000  # markers stand at the top
 COUNTING_WORDS = ("regreen", "Auto-Coder Attempt")
+
+
+def about(event: Event, pulls: Pulls) -> tuple[Event, ...]:
+    """Return the event once for each pull request that it is about.
+
+    GitHub names none for forks, and several may share a head: those are found by it.
+    """
+    if not isinstance(event, ChecksChanged) or event.pull is not None:
+        return (event,)
+    try:
+        refs = [pull.ref for pull in pulls.open(event.repo) if pull.head == event.head]
+    except Gone:
+        refs = []
+    return tuple(msgspec.structs.replace(event, pull=ref) for ref in refs) or (event,)
 
 
 def gather(event: Event, needs: frozenset[Need], ports: Ports) -> EventFacts:
@@ -64,17 +78,12 @@ def _named(event: Event) -> PullRef | None:
 
 
 def _pull(event: Event, ports: Ports) -> Pull | None:
-    """Return the pull request that the event names, or the open one with its head (a fork's)."""
+    """Return the pull request that the event names."""
     named = _named(event)
     try:
-        if named is not None:
-            return ports.pulls.read(named)
-        if isinstance(event, ChecksChanged):
-            heads = [one for one in ports.pulls.open(event.repo) if one.head == event.head]
-            return heads[0] if heads else None
+        return None if named is None else ports.pulls.read(named)
     except Gone:
         return None
-    return None
 
 
 def _permission(event: Event, ports: Ports) -> str:

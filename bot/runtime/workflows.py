@@ -14,6 +14,7 @@ The engine replays these functions, so they read no clock and decide by recorded
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from hashlib import sha256
 from typing import Any
 
@@ -39,10 +40,10 @@ from bot.domain.errors import BotError, TryLater
 from bot.domain.events import Event
 from bot.domain.ports import Ports
 from bot.domain.runs import Run, Wish
-from bot.domain.values import PullRef, RunId, Variant
+from bot.domain.values import PullRef, RunId, Sha, Variant
 from bot.repair import machine
 from bot.runtime.codec import dump, load
-from bot.runtime.facts import gather
+from bot.runtime.facts import about, gather
 from bot.runtime.interpreter import Interpreter
 
 EVENTS = "events"
@@ -66,6 +67,12 @@ class Opening(Variant, frozen=True):
     policy: Policy
     generation: int
     newest: Run | None
+    stopped: int = 0
+
+    @property
+    def stopping(self) -> bool:
+        """Whether a person's stop waits for its turn: until then nothing else may begin."""
+        return self.stopped > (self.newest.generation if self.newest is not None else 0)
 
 
 @DBOS.dbos_class("repairs")
@@ -87,22 +94,28 @@ class Repairs(DBOSConfiguredInstance):
     async def react(self, event: str) -> str:
         """Decide about one event and let its consequences follow."""
         with self._alive():
-            decided: Decision = await self._again(lambda: self._decide(event), Decision)
-            acknowledge = decided.acknowledge
-            if acknowledge is not None:
-                await self._again(lambda: self._acknowledge(dump(acknowledge)), effects.Done)
-            await self._follow(decided.verdict)
-            return type(decided.verdict).__name__
+            decisions: tuple[Decision, ...] = await self._again(
+                lambda: self._decide(event), tuple[Decision, ...]
+            )
+            for decided in decisions:
+                if decided.acknowledge is not None:
+                    answer = dump(decided.acknowledge)
+                    await self._again(partial(self._acknowledge, answer), effects.Done)
+                await self._follow(decided.verdict)
+            return ", ".join(type(decided.verdict).__name__ for decided in decisions)
 
     @DBOS.step(name="decide")
     async def _decide(self, event: str) -> str:
         hint: Event = load(event, Event)
 
-        def decide() -> Decision:
-            facts = gather(hint, handlers.needs(hint), self._ports)
-            return handlers.decide(hint, facts)
+        def decide() -> tuple[Decision, ...]:
+            events = about(hint, self._ports.pulls)
+            return tuple(
+                handlers.decide(one, gather(one, handlers.needs(one), self._ports))
+                for one in events
+            )
 
-        return await self._shielded(decide, lambda reason: Decision(Ignore(reason)))
+        return await self._shielded(decide, lambda reason: (Decision(Ignore(reason)),))
 
     @DBOS.step(name="acknowledge")
     async def _acknowledge(self, text: str) -> str:
@@ -126,7 +139,9 @@ class Repairs(DBOSConfiguredInstance):
             case Settle():
                 wish = Wish.FIX if verdict.again else Wish.LOOK
                 if verdict.now:
-                    await self._enqueue_pass(verdict.pull, wish, verdict.reason)
+                    await self._enqueue_pass(
+                        verdict.pull, wish, verdict.reason, asked_at=verdict.head
+                    )
                 else:
                     await self._settle(verdict.pull)
             case Supersede():
@@ -151,7 +166,8 @@ class Repairs(DBOSConfiguredInstance):
             if isinstance(verdict, Supersede) and verdict.settle:
                 self._ports.runs.advance(verdict.pull, verdict.head, verdict.reason)
             else:
-                self._ports.runs.bump(verdict.pull, verdict.reason, key=key)
+                stop = isinstance(verdict, Stop)
+                self._ports.runs.bump(verdict.pull, verdict.reason, key=key, stop=stop)
             return effects.Done()
 
         return await self._shielded(fence, lambda _: effects.Done())
@@ -177,24 +193,32 @@ class Repairs(DBOSConfiguredInstance):
             await self._enqueue_pass(PullRef(repo, number), Wish.LOOK, "its checks have settled")
 
     async def _enqueue_pass(
-        self, pull: PullRef, wish: Wish, why: str, *, delay_s: float = 0.0
+        self,
+        pull: PullRef,
+        wish: Wish,
+        why: str,
+        *,
+        delay_s: float = 0.0,
+        asked_at: Sha | None = None,
     ) -> None:
         with (
             SetWorkflowID(f"pass:{_short(DBOS.workflow_id, wish.value, str(pull))}"),
             SetEnqueueOptions(queue_partition_key=str(pull), delay_seconds=delay_s or None),
         ):
             await DBOS.enqueue_workflow_async(
-                PULLS, self.repair, pull.repo, pull.number, wish.value, why
+                PULLS, self.repair, pull.repo, pull.number, wish.value, why, asked_at or ""
             )
 
     # --- one pass ---
 
     @DBOS.workflow(name="repair", max_recovery_attempts=RECOVERIES)
-    async def repair(self, repo: str, number: int, wish: str, why: str) -> str:
+    async def repair(self, repo: str, number: int, wish: str, why: str, asked_at: str = "") -> str:
         """Play one pass of the machine to its end."""
         pull = PullRef(repo, number)
         with self._alive():
             opening: Opening = await self._again(lambda: self._open(repo, number), Opening)
+            if opening.stopping and Wish(wish) is Wish.LOOK:
+                return "a stop comes first"
             state, effect = machine.begin(
                 opening.policy,
                 pull,
@@ -203,6 +227,7 @@ class Repairs(DBOSConfiguredInstance):
                 newest=opening.newest,
                 wish=Wish(wish),
                 why=why,
+                asked_at=Sha(asked_at) if asked_at else None,
             )
             while effect is not None:
                 outcome = await self._carry_out(effect, opening.generation)
@@ -224,7 +249,8 @@ class Repairs(DBOSConfiguredInstance):
 
         def open_pass() -> Opening:
             runs = self._ports.runs
-            return Opening(self._policy(), runs.fence(pull).generation, runs.newest(pull))
+            fence = runs.fence(pull)
+            return Opening(self._policy(), fence.generation, runs.newest(pull), fence.stopped)
 
         return await self._attempted(open_pass)
 

@@ -90,17 +90,19 @@ class MemoryRuns:
         with self._lock:
             fence = self.fence(pull)
             if fence.head != head or fence.generation == 0:
-                fence = Fence(fence.generation + 1, head, reason)
+                fence = Fence(fence.generation + 1, head, reason, fence.stopped)
                 self._fences[pull] = fence
         return fence
 
-    def bump(self, pull: PullRef, reason: str, *, key: str) -> Fence:
+    def bump(self, pull: PullRef, reason: str, *, key: str, stop: bool = False) -> Fence:
         """Raise the generation whatever the head, once for each *key*; return the fence."""
         with self._lock:
             fence = self.fence(pull)
             if key not in self._bumps:
                 self._bumps.add(key)
-                fence = Fence(fence.generation + 1, fence.head, reason)
+                generation = fence.generation + 1
+                stopped = generation if stop else fence.stopped
+                fence = Fence(generation, fence.head, reason, stopped)
                 self._fences[pull] = fence
         return fence
 

@@ -45,14 +45,19 @@ class SqlRuns:
             )
             return _fence(connection, pull)
 
-    def bump(self, pull: PullRef, reason: str, *, key: str) -> Fence:
+    def bump(self, pull: PullRef, reason: str, *, key: str, stop: bool = False) -> Fence:
         """Raise the generation whatever the head, once for each *key*; return the fence."""
         with self._database.write() as connection:
             mark = insert(connection, BUMPS).values(key=key, repo=pull.repo, number=pull.number)
             new = mark.on_conflict_do_nothing().returning(BUMPS.c.key)
             if connection.execute(new).first() is not None:
                 row = insert(connection, FENCES).values(
-                    repo=pull.repo, number=pull.number, generation=1, head="", reason=plain(reason)
+                    repo=pull.repo,
+                    number=pull.number,
+                    generation=1,
+                    head="",
+                    reason=plain(reason),
+                    stopped=int(stop),
                 )
                 connection.execute(
                     row.on_conflict_do_update(
@@ -60,6 +65,7 @@ class SqlRuns:
                         set_={
                             "generation": FENCES.c.generation + 1,
                             "reason": row.excluded.reason,
+                            "stopped": FENCES.c.generation + 1 if stop else FENCES.c.stopped,
                         },
                     )
                 )
@@ -126,11 +132,11 @@ class SqlRuns:
 
 
 def _fence(connection: sa.Connection, pull: PullRef) -> Fence:
-    query = sa.select(FENCES.c.generation, FENCES.c.head, FENCES.c.reason).where(
-        FENCES.c.repo == pull.repo, FENCES.c.number == pull.number
-    )
+    query = sa.select(FENCES).where(FENCES.c.repo == pull.repo, FENCES.c.number == pull.number)
     row = connection.execute(query).one_or_none()
-    return Fence(0, Sha("")) if row is None else Fence(row.generation, Sha(row.head), row.reason)
+    if row is None:
+        return Fence(0, Sha(""))
+    return Fence(row.generation, Sha(row.head), row.reason, row.stopped)
 
 
 def _run(record: str) -> Run:

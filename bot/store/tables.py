@@ -67,6 +67,7 @@ FENCES = sa.Table(
     sa.Column("generation", sa.Integer, nullable=False),
     sa.Column("head", sa.Text, nullable=False),
     sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("stopped", sa.Integer, nullable=False, server_default="0"),
 )
 
 BUMPS = sa.Table(

@@ -184,6 +184,14 @@ class TestFences:
         assert store.runs.bump(PULL, "closed", key="k").generation == 1
         assert store.runs.advance(PULL, Sha("a"), "reopened").generation == 2
 
+    def test_a_stop_is_remembered_by_the_generation_that_it_began(self, store: Store):
+        store.runs.advance(PULL, Sha("a"), "opened")
+        assert store.runs.bump(PULL, "closed", key="k1").stopped == 0
+        assert store.runs.bump(PULL, "stop", key="k2", stop=True).stopped == 3
+        assert store.runs.bump(PULL, "closed", key="k3").stopped == 3
+        assert store.runs.advance(PULL, Sha("b"), "pushed").stopped == 3
+        assert store.runs.bump(OTHER, "stop", key="k4", stop=True).stopped == 1
+
     def test_pull_requests_do_not_share_a_fence(self, store: Store):
         store.runs.advance(PULL, Sha("a"), "opened")
         assert store.runs.fence(OTHER).generation == 0

@@ -38,6 +38,10 @@ def facts(**known):
     return EventFacts(now=NOW, **({"pull": a_pull()} | known))
 
 
+def an_ask(why):
+    return Settle(REF, why, now=True, again=True, head=HEAD)
+
+
 def changed(change, head=HEAD):
     return PullChanged(REF, head, change)
 
@@ -167,9 +171,9 @@ def decided(words, **known):
         ("help", Tell("ada asked: /regreen help"), "+1"),
         ("", Tell("ada asked: /regreen help"), "+1"),
         ("status", Tell("ada asked: /regreen status"), "eyes"),
-        ("fix", Settle(REF, "ada asked: /regreen fix", now=True, again=True), "rocket"),
-        ("FIX please", Settle(REF, "ada asked: /regreen fix", now=True, again=True), "rocket"),
-        ("retry", Settle(REF, "ada asked: /regreen retry", now=True, again=True), "rocket"),
+        ("fix", an_ask("ada asked: /regreen fix"), "rocket"),
+        ("FIX please", an_ask("ada asked: /regreen fix"), "rocket"),
+        ("retry", an_ask("ada asked: /regreen retry"), "rocket"),
         ("stop", Stop(REF, "ada asked: /regreen stop"), "+1"),
         ("reset", Reset(REF, "ada asked: /regreen reset"), "+1"),
     ],
@@ -264,8 +268,8 @@ def pressed(button, **known):
 @pytest.mark.parametrize(
     ("button", "verdict"),
     [
-        ("fix", Settle(REF, "ada pressed fix", now=True, again=True)),
-        ("rerun", Settle(REF, "ada pressed rerun", now=True, again=True)),
+        ("fix", an_ask("ada pressed fix")),
+        ("rerun", an_ask("ada pressed rerun")),
         ("stop", Stop(REF, "ada pressed stop")),
     ],
 )

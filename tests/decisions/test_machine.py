@@ -482,6 +482,13 @@ def test_stop_before_any_run_keeps_the_head_untouched():
     assert world.made(effects.RunBackend) == []
 
 
+@pytest.mark.parametrize("open_", [True, False])
+def test_a_stop_leaves_a_run_of_its_generation(open_):
+    world = World(pull=a_pull(open=open_), generation=4)
+    world.play(Wish.STOP, "mona asked")
+    assert (world.state(), world.run.generation) == (RunState.STOPPED, 4)
+
+
 def test_reset_forgives_the_attempts_and_retires_their_markers():
     world = World(verdicts=[False] * 6)
     for _ in range(2):
