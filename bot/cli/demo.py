@@ -89,7 +89,8 @@ def command(
 ) -> None:
     """Play the demo; exit with 0 only if all five scenes ended as told."""
     console = Console(highlight=False, soft_wrap=True)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # leave no server behind
+    for number in (signal.SIGINT, signal.SIGTERM):  # so that no server is left behind
+        signal.signal(number, signal.default_int_handler)
     with tempfile.TemporaryDirectory(prefix="regreen-demo-") as folder:
         ended_well = Demo(Path(folder), console).play(keep=keep)
     raise typer.Exit(0 if ended_well else 1)
