@@ -345,7 +345,7 @@ def test_a_failure_of_the_network_is_met_by_a_re_run(bot, github, model):
 ### Regreen: green again
 <!-- regreen notice run=RUN -->
 
-Green again without a change to the code
+Green again without a change to the code: the failed jobs passed when they ran again (re-run 1).
 
 <sub>`/regreen fix` has me try, `/regreen stop` ends this, `/regreen help` tells the rest. Run `RUN`.</sub>
 """

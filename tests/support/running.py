@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -161,16 +162,11 @@ class Regreen:
         return "dbos.workflow_status" if self.database_url else "workflow_status"
 
     def rows(self, query: str) -> list[sa.Row[Any]]:
-        engine = sa.create_engine(
+        with engine_for(
             self.database_url.replace("postgresql://", "postgresql+psycopg://")
-            or f"sqlite:///{self.data / 'regreen.db'}",
-            poolclass=sa.NullPool,
-        )
-        try:
-            with engine.connect() as connection:
-                return list(connection.exec_driver_sql(query).all())
-        finally:
-            engine.dispose()
+            or f"sqlite:///{self.data / 'regreen.db'}"
+        ).connect() as connection:
+            return list(connection.exec_driver_sql(query).all())
 
     def wait_for(self, claim, timeout_s: float, what: str) -> None:
         deadline = time.monotonic() + timeout_s
@@ -191,6 +187,12 @@ def running(folder: Path, github: Simulator, **options) -> Iterator[Regreen]:
         yield server
     finally:
         server.stop()
+
+
+@cache
+def engine_for(url: str) -> sa.Engine:
+    """Keep the engine, but no connection: a database may be stopped in between."""
+    return sa.create_engine(url, poolclass=sa.NullPool)
 
 
 def free_port() -> int:
