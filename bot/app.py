@@ -139,9 +139,7 @@ def build(
             checks=github.checks,
             comments=github.comments,
             repos=github.repos,
-            trees=GitTrees(
-                server.data_dir, name=BOT, email=f"{server.app_id}+{BOT}@users.noreply.github.com"
-            ),
+            trees=trees,
             gatekeeper=LocalGatekeeper(sandbox, server.data_dir),
             backends=Registry(watched.current, sandbox, Chat()),
             deliveries=deliveries,

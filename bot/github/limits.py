@@ -14,6 +14,7 @@ ANNOTATIONS_PER_REQUEST = 50
 
 _NOTE = "\n\n… shortened: GitHub takes no longer text here."
 _MARKER = re.compile(r"<!-- regreen\b[^>]*-->")
+_HALF_MARKER = re.compile(r"<[^>]{0,300}\Z")
 
 
 def fit_title(text: str) -> str:
@@ -32,13 +33,16 @@ def fit_bytes(text: str, limit: int = SUMMARY_BYTES) -> str:
 
 
 def fit_comment(body: str) -> str:
-    """Return *body* cut to 65,536 characters, with every hidden marker that it began with."""
+    """Return *body* cut to 65,536 characters, with every hidden marker that it began with.
+
+    A marker stays where it is, since its readers look at the top; only what was cut off is moved.
+    """
     if len(body) <= COMMENT_CHARS:
         return body
     markers = tuple(dict.fromkeys(_MARKER.findall(body)))
     tail = _NOTE + "".join(f"\n{marker}" for marker in markers)
     fence = "\n```"  # an open code block would show the note and the markers as code
-    kept = _MARKER.sub("", body)[: COMMENT_CHARS - len(tail) - len(fence)]
+    kept = _HALF_MARKER.sub("", body[: COMMENT_CHARS - len(tail) - len(fence)])
     if kept.count("```") % 2:
         kept += fence
-    return kept + tail
+    return kept + _NOTE + "".join(f"\n{marker}" for marker in markers if marker not in kept)

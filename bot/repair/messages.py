@@ -24,6 +24,7 @@ from bot.repair.gate import redact
 
 PROOF_CHARACTERS = 1_500
 DIFF_CHARACTERS = 20_000
+APPLY_CHARACTERS = 45_000  # a comment holds 65,536, and the proof must fit beside it
 EVIDENCE_CHARACTERS = 3_000
 
 
@@ -143,11 +144,12 @@ def _cost(attempt: Attempt) -> str:
 
 def _details(attempt: Attempt) -> list[str]:
     parts: list[str] = []
-    if attempt.diff:
+    posted = attempt.result is Result.PATCH_POSTED
+    if attempt.diff and not (posted and len(attempt.diff) > DIFF_CHARACTERS):
         shown = attempt.diff[:DIFF_CHARACTERS]
         cut = "" if shown == attempt.diff else "\n(cut: the rest is in the commit)"
         parts += _fold("The change", fence(shown, "diff") + cut)
-    if attempt.result is Result.PATCH_POSTED:
+    if posted:
         parts += _fold("Apply it", _apply_command(attempt.diff), opened=True)
     if attempt.verification is not None and attempt.verification.results:
         proof = "\n\n".join(_proof(result) for result in attempt.verification.results)
@@ -163,7 +165,15 @@ def _details(attempt: Attempt) -> list[str]:
 
 
 def _apply_command(diff: str) -> str:
-    """Return a shell command that applies *diff*; its quoting word does not occur in the diff."""
+    """Return a shell command that applies *diff*; its quoting word does not occur in the diff.
+
+    Half a diff would be worse than none, so one that does not fit into a comment is not shown.
+    """
+    if len(diff) > APPLY_CHARACTERS:
+        return (
+            "The change is too long for a comment. Push this branch to a repository that Regreen "
+            "may write to, or split the pull request, and ask again."
+        )
     word = "REGREEN"
     while word in diff:
         word += "_"
@@ -263,14 +273,23 @@ def commit_message(run: Run, attempt: Attempt) -> str:
     subject = f"Fix {what}"
     if len(subject) > 72:  # noqa: PLR2004 -- git's customary width of a subject
         subject = subject[:71] + "…"
-    why = "\n".join(redact(_printable(text)) for _, text in attempt.evidence[:5])
+    told = (redact(_printable(text)) for _, text in attempt.evidence[:5])
+    why = "\n".join(" ".join(text.split()) for text in told)
     trailers = f"Regreen-Run: {run.id}\nRegreen-Attempt: {attempt.number}"
     return f"{_inert(subject)}\n\n{_inert(why)}\n\n{trailers}\n"
 
 
 def _inert(text: str) -> str:
-    """Keep a commit message from mentioning people or closing issues."""
-    return re.sub(r"#(?=\d)", "no. ", re.sub(r"@(?=\w)", "(at)", text))
+    """Keep a commit message from mentioning people, closing issues or switching CI off.
+
+    https://docs.github.com/en/actions/how-tos/manage-workflow-runs/skip-workflow-runs
+    """
+    text = re.sub(r"@(?=\w)", "(at)", text)
+    text = re.sub(r"https?://", "", text)  # a link to an issue closes it, too
+    text = re.sub(r"#(?=\d)|\bGH-(?=\d)", "no. ", text, flags=re.IGNORECASE)
+    skips = r"\[([^\[\]]*\b(?:ci|skip|actions)\b[^\[\]]*)\]"
+    text = re.sub(skips, r"(\1)", text, flags=re.IGNORECASE)
+    return re.sub(r"\bskip-checks\b", "skip checks", text, flags=re.IGNORECASE)
 
 
 def total(usages: Sequence[Usage]) -> Usage:

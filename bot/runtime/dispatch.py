@@ -10,11 +10,12 @@ from collections.abc import Awaitable, Callable
 import msgspec
 import structlog
 
-from bot.domain.errors import Broken, TryLater
+from bot.domain.errors import BotError, Broken
 from bot.domain.events import ChecksChanged, Event, Unused
 from bot.domain.ports import Deliveries, Delivery, Telemetry
 
 BATCH = 100
+PAUSE_S = 5.0  # after a failure of the store or the engine
 LOOK_S = 0.5  # another process may have stored a delivery
 
 log = structlog.get_logger("regreen")
@@ -62,19 +63,28 @@ class Dispatcher:
         while True:
             try:
                 waiting = await asyncio.to_thread(self._deliveries.waiting, BATCH)
-                seen: set[Event] = set()
-                for delivery in waiting:
-                    await self._dispatch(delivery, seen)
-            except TryLater as error:
-                log.warning("inbox_waits", reason=str(error), seconds=error.after_s)
-                await asyncio.sleep(min(error.after_s, 5.0))
+            except BotError as error:
+                log.warning("inbox_waits", reason=str(error))
+                await asyncio.sleep(PAUSE_S)
                 continue
-            except Exception:  # the shell's boundary: one bad turn must not end the reading
-                log.exception("dispatch_failed")
-                await asyncio.sleep(5.0)
-                continue
-            if len(waiting) < BATCH:
+            seen: set[Event] = set()
+            taken = [await self._taken(delivery, seen) for delivery in waiting]
+            if not all(taken):
+                await asyncio.sleep(PAUSE_S)
+            elif len(waiting) < BATCH:
                 await self._rest()
+
+    async def _taken(self, delivery: Delivery, seen: set[Event]) -> bool:
+        """Dispatch a delivery; one that fails stays for another turn and holds up no other."""
+        try:
+            await self._dispatch(delivery, seen)
+        except BotError as error:
+            log.warning("delivery_waits", guid=delivery.guid, reason=str(error))
+        except Exception:  # the shell's boundary: one bad delivery must not end the reading
+            log.exception("dispatch_failed", guid=delivery.guid)
+        else:
+            return True
+        return False
 
     async def _rest(self) -> None:
         try:

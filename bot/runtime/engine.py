@@ -101,16 +101,20 @@ class Engine:
 
     async def forget(self, before: str) -> int:
         """Delete finished workflows that ended before *before* (an ISO time)."""
-        rows = await DBOS.list_workflows_async(
-            status=["SUCCESS", "ERROR", "CANCELLED"],
-            completed_before=before,
-            load_input=False,
-            load_output=False,
-            limit=DELETE_AT_ONCE,
-        )
-        if rows:
-            await DBOS.delete_workflows_async([row.workflow_id for row in rows])
-        return len(rows)
+        deleted = 0
+        while True:
+            rows = await DBOS.list_workflows_async(
+                status=["SUCCESS", "ERROR", "CANCELLED", "MAX_RECOVERY_ATTEMPTS_EXCEEDED"],
+                completed_before=before,
+                load_input=False,
+                load_output=False,
+                limit=DELETE_AT_ONCE,
+            )
+            if rows:
+                await DBOS.delete_workflows_async([row.workflow_id for row in rows])
+            deleted += len(rows)
+            if len(rows) < DELETE_AT_ONCE:
+                return deleted
 
     async def idle(self) -> bool:
         """Say whether nothing is at work or due now; delayed work does not count."""

@@ -59,6 +59,11 @@ def test_a_long_comment_keeps_each_marker_once(body: str) -> None:
     assert fitted.count("<!--") == 2
 
 
+def test_a_marker_at_the_top_of_a_long_comment_stays_there() -> None:
+    """Who counts attempts reads the top of a comment alone."""
+    assert fit_comment(f"Working\n{MARK}\n" + "x" * 70_000).splitlines()[1] == MARK
+
+
 @given(st.lists(st.binary(max_size=40), max_size=30))
 def test_a_long_log_keeps_its_ends(chunks: list[bytes]) -> None:
     whole = b"".join(chunks)
