@@ -7,6 +7,7 @@ symptoms. A log that ends well is UNKNOWN, whatever words it contains.
 import math
 from collections.abc import Iterator, Sequence
 from datetime import datetime
+from itertools import pairwise
 
 from bot.domain.values import Evidence, FailureType, Signal
 from bot.failures.commands import purpose
@@ -23,6 +24,21 @@ from bot.failures.taxonomy import RETRYABLE, SEVERITY
 THRESHOLD = 0.4
 RIVAL = 0.25  # a kind this much weaker than the root of its region is noise
 MAX_EVIDENCE = 8
+# Score, and how often evidence of this score was right; less than measured, as other logs surprise.
+CERTAINTY = (
+    (0.0, 0.3),
+    (0.42, 0.46),
+    (0.5, 0.75),
+    (0.7, 0.89),
+    (0.8, 0.94),
+    (0.9, 0.965),
+    (1.0, 0.975),
+)
+RIVALRY = 0.6
+UNMARKED = 0.02
+LONG = 500  # lines
+PASSED = 0.95
+SILENT = 0.7  # nothing spoke: nothing failed, or nothing that the table knows
 MAX_WAIT_S = 24 * 3600.0
 RETRY_AFTER = Pattern(r"(?i)\bretry[- ]after[\"']?[:=]? *[\"']?(\d{1,9})\b")
 RESET = Pattern(r"(?i)\bx-ratelimit-reset[\"']?[:=] *[\"']?(\d{9,11})\b")
@@ -82,7 +98,7 @@ def _signals(
 ) -> Iterator[Signal]:
     """Yield the signals of one region, the strongest of each kind, strongest first."""
     if region.end is End.PASSED:
-        yield _unknown(region, rows, 0.93)
+        yield _unknown(region, rows, PASSED)
         return
     best: dict[FailureType, Match] = {}
     for match in rows:
@@ -93,23 +109,39 @@ def _signals(
     )
     top = max((match.score for match in best.values()), default=0.0)
     if meant and top < meant[1]:
-        yield _signal(region, meant[0], None, rows, meant[1] - 0.05, now)
+        yield _signal(region, meant[0], None, rows, _certainty(meant[1] - 0.05), now)
         return
     if not best:
-        yield _unknown(region, rows, 0.75)
+        yield _unknown(region, rows, SILENT)
         return
     kinds = sorted(best.items(), key=lambda item: -item[1].score)
     kinds = [item for item in kinds if item[1].score >= top - RIVAL]
     for position, (kind, match) in enumerate(kinds):
-        yield _signal(region, kind, match, rows, _confidence(position, kinds), now)
+        yield _signal(region, kind, match, rows, _confidence(position, kinds, region), now)
 
 
-def _confidence(position: int, ranked: Sequence[tuple[FailureType, Match]]) -> float:
-    """Return how probable the kind at *position* is: its score, less what rivals it closely."""
-    score = ranked[position][1].score
-    rival = max((match.score for at, (_, match) in enumerate(ranked) if at != position), default=0)
-    closeness = max(0.0, 0.1 - abs(score - rival)) if position == 0 else score / 2
-    return round(min(0.97, max(0.05, score - closeness)), 3)
+def _confidence(position: int, kinds: Sequence[tuple[FailureType, Match]], region: Region) -> float:
+    """Return how probable the kind at *position* is.
+
+    A score is the weight of evidence; how often kinds with such evidence are right was measured. It
+    is less with a close rival, and when nothing in a long log marks the step that failed.
+    """
+    score = kinds[position][1].score
+    if position:
+        return round(max(0.05, score / 2), 3)
+    rival = max((match.score for _, match in kinds[1:]), default=0.0)
+    doubt = RIVALRY * max(0.0, 0.1 - (score - rival))
+    if region.end is End.UNSAID and len(region.lines) > LONG:
+        doubt += UNMARKED
+    return round(max(0.05, _certainty(score) - doubt), 3)
+
+
+def _certainty(score: float) -> float:
+    """Return how often evidence of this score is right, between the measured points."""
+    for (low, left), (high, right) in pairwise(CERTAINTY):
+        if score <= high:
+            return left + (right - left) * (score - low) / (high - low)
+    return CERTAINTY[-1][1]
 
 
 def _signal(

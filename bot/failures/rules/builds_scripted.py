@@ -225,4 +225,18 @@ RULES = (
         '✘ [ERROR] Could not resolve "x"',
         "webpack 5.1.0 compiled with 1 error in 3000 ms",
     ),
+    row(
+        "npm-404",
+        "npm",
+        0.9,
+        r"npm (ERR!|error) code E404|npm (ERR!|error) 404 Not Found - GET ",
+        "npm error code E404",
+    ),
+    row(
+        "eslint-config",
+        "eslint",
+        0.935,
+        r"ESLint couldn't find (an eslint\.config|a configuration|the (config|plugin))|No ESLint configuration found|Cannot read config file: |Failed to load (plugin|config|parser) '",
+        "ESLint couldn't find an eslint.config.(js|mjs|cjs) file.",
+    ),
 )

@@ -172,4 +172,11 @@ RULES = (
         r"(?i)\b(failed to (download|fetch)|download(ing)? .{0,60}failed|unable to (download|fetch)|could not (download|fetch)|failed to connect)\b",
         "##[error]Failed to download archive",
     ),
+    row(
+        "pip-gave-up",
+        "pip",
+        0.945,
+        r"Retrying \(Retry\(total=0,.*(connection broken|Connection|timed out)",
+        "WARNING: Retrying (Retry(total=0, connect=None)) after connection broken by 'NewConnectionError('x')': /simple/y/",
+    ),
 )

@@ -129,7 +129,7 @@ RULES = (
         "npm-put-404",
         "npm",
         0.96,
-        r"404 Not Found - PUT |you do not have permission to access it",
+        r"404 Not Found - PUT ",
         "npm error 404 Not Found - PUT https://r.example/my-package - Not found",
     ),
     row(
@@ -246,5 +246,21 @@ RULES = (
         0.95,
         r"\b(ENOGHTOKEN|EINVALIDGHTOKEN|EGITNOPERMISSION|EINVALIDNPMTOKEN|ENONPMTOKEN|EGHNOPERMISSION)\b|non-existent authentication information",
         "SemanticReleaseError: No GitHub token specified. ENOGHTOKEN",
+    ),
+    row(
+        "cargo-auth",
+        "cargo",
+        0.985,
+        r"successful HTTP response from .* got 40[13]\b|no token found(,| for)|please run `cargo login`|authenticated registries require a credential-provider|unauthenticated to registry",
+        "  failed to get successful HTTP response from `http://x/config.json` (10.0.0.1), got 403",
+        "error: no token found, please run `cargo login`",
+    ),
+    row(
+        "pip-auth",
+        "pip",
+        0.93,
+        r"in _prompt_for_password$|^(ERROR|WARNING): 40[13] Client Error|40[13] (Client )?Error, Credentials not correct",
+        '  File "/pip/_internal/network/auth.py", line 455, in _prompt_for_password',
+        "WARNING: 401 Error, Credentials not correct for https://x/simple/y/",
     ),
 )

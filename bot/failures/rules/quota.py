@@ -12,7 +12,7 @@ RULES = (
     row(
         "status-429",
         "",
-        0.97,
+        0.985,
         r"(?i)returned error: 429\b|\bgot 429\b|(status( code)?|code|HTTP(/[\d.]+)?|error|response|HttpError)[: =]+\(?429\b|\bE429\b|\b429:? Too Many Requests|FETCH_429|ERROR 429",
         "fatal: unable to access 'http://x/': The requested URL returned error: 429",
         "Request failed with status code 429",

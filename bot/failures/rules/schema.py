@@ -148,4 +148,25 @@ RULES = (
         r"(?i)\b((database )?migrations? (has |have )?failed|failed to (run |apply |execute )?migrat|(database )?schema (version )?(mismatch|is out of date|drift)|pending migrations?)\b",
         "Error: database migration failed",
     ),
+    row(
+        "migration-frames",
+        "alembic",
+        0.85,
+        r'^ *File ".*[/\\]alembic[/\\](script|runtime|operations|autogenerate)[/\\]',
+        '  File "/v/lib/python3.11/site-packages/alembic/script/revision.py", line 240, in _revision_map',
+    ),
+    row(
+        "django-frames",
+        "django",
+        0.85,
+        r'^ *File ".*[/\\]django[/\\]db[/\\]migrations[/\\]',
+        '  File "/v/site-packages/django/db/migrations/executor.py", line 135, in migrate',
+    ),
+    row(
+        "alembic-absent",
+        "alembic",
+        0.95,
+        r"UserWarning: Revision \S+ referenced from .* is not present",
+        "revision.py:236: UserWarning: Revision zz referenced from zz -> b1 (head),  is not present",
+    ),
 )

@@ -147,8 +147,15 @@ RULES = (
         "vitest-count",
         "vitest",
         0.965,
-        r"^ *(Test Files|Tests) +[1-9]\d* failed\b",
+        r"^ *Tests +[1-9]\d* failed\b",
         "      Tests  1 failed | 3 passed (4)",
+    ),
+    row(
+        "vitest-files",
+        "vitest",
+        0.88,
+        r"^ *Test Files +[1-9]\d* failed\b",
+        " Test Files  1 failed | 3 passed (4)",
     ),
     row(
         "vitest-banner", "vitest", 0.94, r"Failed Tests [1-9]\d*", "⎯⎯⎯⎯⎯⎯⎯ Failed Tests 1 ⎯⎯⎯⎯⎯⎯⎯"
