@@ -149,6 +149,17 @@ def test_every_variable_that_is_documented_exists() -> None:
     assert set(re.findall(r"\bREGREEN_[A-Z_]+\b", text)) <= known
 
 
+def test_every_path_in_the_documents_exists() -> None:
+    missing = []
+    for path in DOCUMENTS:
+        text = path.read_text(encoding="utf-8")
+        named = re.findall(r"`((?:bot|handlers|docs|deploy|tests)/[\w./-]+)`", text)
+        linked = re.findall(r"\]\((?!https?://|#)([^)#]+)\)", text)
+        wanted = {ROOT / name for name in named} | {path.parent / name for name in linked}
+        missing += [f"{by_name(path)}: {one}" for one in wanted if not one.exists()]
+    assert missing == []
+
+
 def settings() -> list[tuple[str, str]]:
     """Return every section and key of the configuration file."""
     own = {f"[{name}]": shapes.keys_of(shape) for name, shape in shapes.OWN_SECTIONS.items()}
