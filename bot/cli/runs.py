@@ -4,6 +4,7 @@ Lines instead of tables: ids stay whole on a narrow terminal, reasons may be lon
 """
 
 import json
+from pathlib import Path
 from typing import Annotated
 
 import msgspec
@@ -56,10 +57,10 @@ def show_run(
     if as_json:
         typer.echo(json.dumps(msgspec.to_builtins(found), indent=2))
         return
-    _print(found)
+    _print(found, load.server().data_dir)
 
 
-def _print(run: Run) -> None:
+def _print(run: Run, data_dir: Path) -> None:
     console = _console()
     console.print(f"[bold]{escape(str(run.pull))}[/] run {run.id}: {run.state}")
     _print_more(console, _counted(len(run.attempts)), run.reason)
@@ -70,7 +71,7 @@ def _print(run: Run) -> None:
         _print_more(console, "because", attempt.reason)
         _print_more(console, "commit", attempt.commit or "")
         if attempt.verification is not None:
-            _print_more(console, "proof", attempt.verification.artifact)
+            _print_more(console, "proof", str(data_dir / attempt.verification.artifact))
 
 
 def _author(attempt: Attempt) -> str:

@@ -234,7 +234,7 @@ class CommandResult(Value, frozen=True):
 
 
 class Verification(Value, frozen=True):
-    """The gatekeeper's verdict on one diff, and where its artifact lies."""
+    """The gatekeeper's verdict on one diff, and where its artifact lies in the data folder."""
 
     approved: bool
     reason: str

@@ -94,8 +94,10 @@ class Secret(Value, frozen=True):
 
 def secrets(text: str) -> tuple[Secret, ...]:
     """Return the secrets in *text*, plain or encoded, in order and without overlaps."""
+    # The order of a set changes from process to process, and with it what people read: where two
+    # rules find the same place, the one that knows the format tells it.
     found = sorted(
-        {*_known(text), *_keys(text), *_assigned(text), *_backwards(text), *_encoded(text)},
+        [*_known(text), *_keys(text), *_assigned(text), *_backwards(text), *_encoded(text)],
         key=lambda secret: (secret.begin, -secret.end),
     )
     kept: list[Secret] = []

@@ -45,7 +45,7 @@ class LocalGatekeeper:
         return results
 
     def record(self, run: str, verification: Verification, at: datetime) -> str:
-        """Write the artifact and return its path."""
+        """Write the artifact and return its path below the root, which people may read."""
         name = at.astimezone(UTC).strftime("%Y%m%d_%H%M%S_%f")
         folder = self._root / "features" / _plain(run) / "gatekeeper"
         content = msgspec.json.encode(_artifact(verification, at), order="sorted")
@@ -57,7 +57,7 @@ class LocalGatekeeper:
             if error.errno in {errno.ENOSPC, errno.EDQUOT}:
                 raise TryLater(f"The disk is full: {path} cannot be written.") from error
             raise NeedsPerson(f"{path} cannot be written: {error.strerror}.") from error
-        return str(path)
+        return str(path.relative_to(self._root))
 
     def _run(self, tree: Path, command: Command, stop: Callable[[], bool]) -> CommandResult:
         ended = self._sandbox.run(

@@ -72,8 +72,12 @@ def test_a_stopped_verification_runs_nothing_more(gatekeeper, tmp_path):
     assert not result.passed
 
 
+def written(gatekeeper, run, verification, at) -> Path:
+    return gatekeeper._root / gatekeeper.record(run, verification, at)
+
+
 def test_the_artifact_has_the_known_fields(gatekeeper, tmp_path):
-    path = Path(gatekeeper.record("o/r 7", REJECTED, AT))
+    path = written(gatekeeper, "o/r 7", REJECTED, AT)
     expected = tmp_path / "artifacts/features/o_r_7/gatekeeper/20260102_030405_000678.json"
     assert path == expected
     text = path.read_text()
@@ -103,19 +107,19 @@ def test_the_artifact_has_the_known_fields(gatekeeper, tmp_path):
 
 def test_a_verification_that_ran_nothing_is_recorded_as_well(gatekeeper):
     nothing = Verification(approved=False, reason="the patch does not apply")
-    content = json.loads(Path(gatekeeper.record("r", nothing, AT)).read_text())
+    content = json.loads(written(gatekeeper, "r", nothing, AT).read_text())
     assert (content["verification"], content["reason"]) == ({}, "the patch does not apply")
 
 
 def test_recording_twice_leaves_one_file(gatekeeper):
-    first = Path(gatekeeper.record("r", REJECTED, AT))
-    second = Path(gatekeeper.record("r", REJECTED, AT))
+    first = written(gatekeeper, "r", REJECTED, AT)
+    second = written(gatekeeper, "r", REJECTED, AT)
     assert list(first.parent.iterdir()) == [second]
 
 
 @pytest.mark.parametrize("run", ["../../etc", "/etc", "..", ""])
 def test_a_run_cannot_name_another_folder(gatekeeper, tmp_path, run):
-    path = Path(gatekeeper.record(run, REJECTED, AT))
+    path = written(gatekeeper, run, REJECTED, AT)
     assert path.parent.parent.parent == tmp_path / "artifacts" / "features"
 
 

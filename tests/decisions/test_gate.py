@@ -362,3 +362,9 @@ def test_the_fingerprint_ignores_line_ends_and_object_names():
     assert diff_fingerprint(diff) == diff_fingerprint(diff.replace("1111111", "abcdef0"))
     assert diff_fingerprint(diff) != diff_fingerprint(edit("b.py"))
     assert diff_fingerprint(diff) != diff_fingerprint(diff.replace("x = 1", "index 1"))
+
+
+def test_the_rule_that_knows_the_format_tells_of_the_secret():
+    key = "AKIA" + "Q3EGRVXNKWYZ4T7P"
+    finding = examine(create("a.py", f'aws_access_key_id = "{key}"\n'), POLICY).findings[0]
+    assert finding.message == "looks like a secret: AWS key id, AKIA…"

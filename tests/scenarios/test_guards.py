@@ -39,7 +39,7 @@ def test_a_secret_in_the_models_change_goes_nowhere(bot, github, model):
     assert lines(pull.said()) == snapshot(
         [
             "- [x] **Why:** test_assert (N% sure): unittest: 1 test failed, first test_a_square_of_three (test_area.AreaTest.test_a_square_of_three) (`test`)",
-            "- 🙋 the proposed change was stopped: widgets/area.py: looks like a secret: password, AKIA…",
+            "- 🙋 the proposed change was stopped: widgets/area.py: looks like a secret: AWS key id, AKIA…",
             "- test_assert: the code can be mended",
             "- backend_for_failed_pr: kept as the fallback until attempt 3 has failed",
         ]
