@@ -73,7 +73,7 @@ def test_a_stopped_verification_runs_nothing_more(gatekeeper, tmp_path):
 
 
 def written(gatekeeper, run, verification, at) -> Path:
-    return gatekeeper._root / gatekeeper.record(run, verification, at)
+    return Path(gatekeeper._root, gatekeeper.record(run, verification, at))
 
 
 def test_the_artifact_has_the_known_fields(gatekeeper, tmp_path):
