@@ -175,14 +175,17 @@ def _worker(
     configuration: Configuration = watched.current()
     node: Node = become_node(database)
     repairs = Repairs(
-        ports, Interpreter(ports, sandbox.name), lambda: watched.current().policy, "main"
+        ports,
+        Interpreter(ports, sandbox.name),
+        lambda: watched.current().policy,
+        "main",
+        workers=configuration.sandbox.workers,
     )
     engine = Engine(
         repairs,
         node,
         url=database.url,
         engine=database.durable_engine(),
-        workers=configuration.sandbox.workers,
     )
     dispatcher = Dispatcher(
         ports.deliveries,

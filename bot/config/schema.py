@@ -133,7 +133,7 @@ class SandboxConfig:
     paths: tuple[str, ...] = ()
     memory_mb: int = 4096
     processes: int = 1024
-    workers: int = 2  # passes at work at one time
+    workers: int = 2  # backends and verifications at work at one time
 
 
 @dataclass(frozen=True, slots=True)

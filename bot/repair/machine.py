@@ -251,7 +251,7 @@ def _work(state: Pass, run: Run, pull: Pull) -> Step:
     run = msgspec.structs.replace(
         run,
         head=pull.head,
-        reruns=run.reruns if run.head == pull.head else (),
+        reruns=run.reruns if run.head == pull.head and not state.asked else (),
         generation=state.generation,
         state=RunState.WORKING,
         asked=pull.head if _asked(state, pull) else run.asked,

@@ -18,6 +18,10 @@ from bot.runtime.workflows import EVENTS, PULLS, Repairs
 
 VERSION = "regreen-1"
 POLL_S = 0.25  # a queue is looked at this often: 0.11-0.15 s to begin, some 2 % of a core
+# Most of these only wait, for a limit of one installation perhaps, which must not hold up others;
+# what costs is counted where it is done (`Repairs`).
+EVENTS_AT_ONCE = 200
+PASSES_AT_ONCE = 50
 RETENTION_S = 7 * 86_400.0
 DELETE_AT_ONCE = 500
 
@@ -27,13 +31,13 @@ log = structlog.get_logger("regreen")
 class Engine:
     """Starts and stops the durable functions and takes in events."""
 
-    def __init__(self, repairs: Repairs, node: Node, url: str, engine: Any, workers: int) -> None:
+    def __init__(self, repairs: Repairs, node: Node, url: str, engine: Any) -> None:
         self._repairs = repairs
         self._node = node
         self._url = url
         self._engine = engine
-        self._workers = workers
         self._suspects: set[str] = set()
+        self._silent: set[str] = set()
 
     async def start(self) -> None:
         """Recover what this node left unfinished, and begin to take work."""
@@ -51,12 +55,15 @@ class Engine:
         )
         DBOS.launch()
         await DBOS.register_queue_async(
-            EVENTS, worker_concurrency=20, polling_interval_sec=POLL_S, on_conflict="always_update"
+            EVENTS,
+            worker_concurrency=EVENTS_AT_ONCE,
+            polling_interval_sec=POLL_S,
+            on_conflict="always_update",
         )
         await DBOS.register_queue_async(
             PULLS,
             partition_concurrency=1,
-            worker_concurrency=self._workers,
+            worker_concurrency=PASSES_AT_ONCE,
             polling_interval_sec=POLL_S,
             on_conflict="always_update",
         )
@@ -81,6 +88,7 @@ class Engine:
         )
         rescued = 0
         others = {row.executor_id for row in rows if row.executor_id} - {self._node.name}
+        self._silent &= others
         for name in sorted(others):
             rescued += await asyncio.to_thread(self._take_over, name)
         mine = {
@@ -96,8 +104,12 @@ class Engine:
         return rescued
 
     def _take_over(self, name: str) -> int:
+        """Take over from a node found dead twice: one may be away while the database restarts."""
         with self._node.takeover(name) as dead:
-            return len(DBOS._recover_pending_workflows([name])) if dead else 0  # noqa: SLF001 -- the engine has no public call for it
+            if dead and name in self._silent:
+                return len(DBOS._recover_pending_workflows([name]))  # noqa: SLF001 -- the engine has no public call for it
+            self._silent = self._silent | {name} if dead else self._silent - {name}
+            return 0
 
     async def forget(self, before: str) -> int:
         """Delete finished workflows that ended before *before* (an ISO time)."""

@@ -13,7 +13,7 @@ The engine replays these functions, so they read no clock and decide by recorded
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from hashlib import sha256
 from typing import Any
@@ -77,14 +77,25 @@ class Opening(Variant, frozen=True):
 
 @DBOS.dbos_class("repairs")
 class Repairs(DBOSConfiguredInstance):
-    """The durable functions over the ports; `live` are the workflow bodies that run here now."""
+    """The durable functions over the ports; `live` are the workflow bodies that run here now.
+
+    `workers` is how many backends and verifications may be at work at one time; passes that only
+    wait, for GitHub or for their turn, are not counted.
+    """
 
     def __init__(
-        self, ports: Ports, interpreter: Interpreter, policy: Callable[[], Policy], name: str
+        self,
+        ports: Ports,
+        interpreter: Interpreter,
+        policy: Callable[[], Policy],
+        name: str,
+        *,
+        workers: int,
     ) -> None:
         self._ports = ports
         self._interpreter = interpreter
         self._policy = policy
+        self._room = asyncio.Semaphore(workers)
         self.live: set[str] = set()
         super().__init__(name)
 
@@ -235,7 +246,8 @@ class Repairs(DBOSConfiguredInstance):
                     await self._enqueue_pass(
                         pull, Wish.LOOK, "it has waited", delay_s=effect.wake_after_s
                     )
-                state, effect = machine.advance(state, outcome)
+                # Off the loop: reading a large diff takes a second, and the intake must not wait.
+                state, effect = await asyncio.to_thread(machine.advance, state, outcome)
             return state.run.state.value if state.run is not None else "nothing to do"
 
     async def _carry_out(self, effect: Effect, generation: int) -> Outcome:
@@ -257,9 +269,11 @@ class Repairs(DBOSConfiguredInstance):
     @DBOS.step(name="perform")
     async def _perform(self, text: str, generation: int) -> str:
         effect: Effect = load(text, Effect)
-        return await self._shielded(
-            lambda: self._interpreter.perform(effect, generation), effects.Refused
-        )
+        costly = isinstance(effect, effects.RunBackend | effects.Verify)
+        async with self._room if costly else nullcontext():
+            return await self._shielded(
+                lambda: self._interpreter.perform(effect, generation), effects.Refused
+            )
 
     # --- the border between the durable functions and the world ---
 

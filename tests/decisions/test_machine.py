@@ -196,6 +196,17 @@ def test_re_runs_end_after_the_table_s_number_and_share_one_comment():
     assert len(world.comments) == 1
 
 
+def test_a_person_may_have_the_jobs_run_again_when_their_number_is_used_up():
+    world = World(steps=(a_step(FailureType.INFRA),))
+    for _ in range(3):
+        world.play()
+        world.later(1000)
+    assert world.state() is RunState.WAITING_PERSON
+    world.play(Wish.FIX)
+    assert len(world.made(effects.Rerun)) == 3
+    assert world.state() is RunState.WAITING_CI
+
+
 def test_an_unknown_failure_becomes_a_patch_when_running_it_again_did_not_help():
     world = World(steps=(a_step(FailureType.UNKNOWN),))
     for _ in range(3):
