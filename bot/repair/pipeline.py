@@ -190,7 +190,7 @@ def backend_ended(state: Pass, ended: BackendEnded) -> Step:
 def _why_not(answer: Answer) -> str:
     if answer.ending is Ending.EDITED:
         return "it says that it edited, but the tree is unchanged"
-    detail = f": {answer.detail}" if answer.detail else ""
+    detail = f": {gate.redact(answer.detail)}" if answer.detail else ""
     return f"{answer.ending.value.replace('_', ' ')}{detail}"
 
 

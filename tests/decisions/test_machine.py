@@ -256,6 +256,14 @@ def test_a_leaked_secret_is_stopped_and_not_shown():
     assert key not in world.comments[0].body + repr(world.run) + repr(world.cards)
 
 
+def test_what_a_backend_complains_of_is_stored_without_secrets():
+    key = "AKIA" + "Q3EGRVXNKWYZ4T7P"
+    world = World(answers={"first": Answer(Ending.AUTH, f"said {key}", f"refused {key}")})
+    world.play()
+    assert key not in repr(world.run) + world.comments[0].body
+    assert "refused" in world.comments[0].body
+
+
 def test_an_answer_that_is_no_patch_fails_the_attempt_with_its_reason():
     world = World(answers={"first": Answer(Ending.INVALID, detail="the answer holds no patch")})
     world.play()
