@@ -40,6 +40,7 @@ from bot.store.nodes import node as become_node
 from bot.store.runs import SqlRuns
 from bot.telemetry import sentry
 from bot.telemetry.metrics import PrometheusTelemetry
+from bot.web.api import classify
 from bot.web.app import Application, application
 from bot.web.webhooks import Webhooks
 from bot.workspace import sandbox as sandboxes
@@ -160,6 +161,7 @@ def build(
         },
         metrics=telemetry.render,
         lifespan=_lifespan(inbox, worker, database, github),
+        routes=classify.routes(server.api_token, clock),
     )
     return App(web, database, ports, github, worker)
 

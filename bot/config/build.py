@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from bot.config import backends, shapes
+from bot.config import backends, patterns, shapes
 from bot.config.document import Document
 from bot.config.layers import Settings, flat, layer
 from bot.config.schema import BackendConfig, BackendName, Configuration, Policy, SandboxConfig
@@ -68,7 +68,7 @@ def build(file: Document, environ: Mapping[str, str]) -> tuple[Configuration, Se
         warnings.append("no primary backend is configured: only the deterministic fixers can mend")
     settings = own | found.settings
     configuration = Configuration(
-        policy=_policy(own, found),
+        policy=msgspec.structs.replace(_policy(own, found), patterns=patterns.read(file, warnings)),
         backends=found.by_name,
         fallback=found.fallback,
         sandbox=msgspec.convert(own.under("sandbox"), SandboxConfig),

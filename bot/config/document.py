@@ -60,6 +60,7 @@ def _line_of_fault(text: str) -> str:
 
 def _lines(text: str) -> dict[KeyPath, int]:
     lines: dict[KeyPath, int] = {}
+    entries: dict[KeyPath, int] = {}
     table: KeyPath = ()
     of: KeyPath
     gathered, start = "", 1
@@ -71,6 +72,9 @@ def _lines(text: str) -> dict[KeyPath, int]:
             continue
         if gathered.lstrip().startswith("["):
             table = max(paths, key=len)
+            if gathered.lstrip().startswith("[["):
+                entries[table] = entries.get(table, -1) + 1
+                table = (*table, str(entries[table]))
             paths, of = [table[:end] for end in range(1, len(table) + 1)], ()
         else:
             of = table

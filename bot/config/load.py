@@ -22,6 +22,7 @@ from bot.domain.values import Secret
 FILE = "llm_config.toml"
 GITHUB = "https://api.github.com"
 SECRET_LENGTH = 8
+TOKEN_LENGTH = 16
 WEAK_SECRETS = frozenset(
     {
         "changeit",
@@ -47,16 +48,23 @@ def environment() -> Mapping[str, str]:
     return {**file, **os.environ}
 
 
+def storage(environ: Mapping[str, str] | None = None) -> tuple[str, Path]:
+    """Return the database's URL and the data folder, for commands that need nothing else."""
+    env = environment() if environ is None else environ
+    data_dir = Path(_get(env, "REGREEN_DATA_DIR", ".regreen")).expanduser().absolute()
+    return _database_url(env, data_dir), data_dir
+
+
 def server(environ: Mapping[str, str] | None = None) -> Server:
     """Return the server's settings, or raise `ConfigError` naming the variable."""
     env = environment() if environ is None else environ
-    data_dir = Path(_get(env, "REGREEN_DATA_DIR", ".regreen")).expanduser().absolute()
+    database_url, data_dir = storage(env)
     config_path = _get(env, "REGREEN_CONFIG")
     return Server(
         app_id=_number(env, "REGREEN_APP_ID", least=1, most=2**53),
         private_key=_private_key(env),
         webhook_secrets=_webhook_secrets(env),
-        database_url=_database_url(env, data_dir),
+        database_url=database_url,
         data_dir=data_dir,
         github_url=_github_url(env),
         config_path=Path(config_path).expanduser() if config_path else None,
@@ -64,6 +72,7 @@ def server(environ: Mapping[str, str] | None = None) -> Server:
         port=_number(env, "REGREEN_PORT", least=0, most=65535, default="8080"),
         environment=environment_name(env),
         sentry_dsn=_get(env, "SENTRY_DSN"),
+        api_token=_api_token(env),
     )
 
 
@@ -120,7 +129,7 @@ def _number(
     text = default and _get(environ, variable, default)
     text = text or _required(environ, variable, "it is the App's number, shown in its settings")
     if not text.isascii() or not text.isdigit() or not least <= int(text) <= most:
-        raise ConfigError(f'{variable} must be a whole number of at least {least}, not "{text}"')
+        raise ConfigError(f'{variable} must be a whole number from {least} to {most}, not "{text}"')
     return int(text)
 
 
@@ -150,6 +159,16 @@ def _webhook_secrets(environ: Mapping[str, str]) -> tuple[Secret, ...]:
         if len(secret) < SECRET_LENGTH or plain.rstrip("0123456789") in {"", *WEAK_SECRETS}:
             raise ConfigError(f"{variable} is empty, too short or a default: {HOW_TO_MAKE_ONE}")
     return tuple(Secret(secret) for secret in secrets)
+
+
+def _api_token(environ: Mapping[str, str]) -> Secret | None:
+    variable = "REGREEN_API_TOKEN"
+    token = _get(environ, variable)
+    if token and len(token) < TOKEN_LENGTH:
+        raise ConfigError(
+            f"{variable} must have at least {TOKEN_LENGTH} letters: {HOW_TO_MAKE_ONE}"
+        )
+    return Secret(token) if token else None
 
 
 def _database_url(environ: Mapping[str, str], data_dir: Path) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 
-from bot.domain.values import FailureType, Secret, Value
+from bot.domain.values import FailurePattern, FailureType, Secret, Value
 
 DEFAULT_RETRIES: Mapping[str, int] = {
     FailureType.TRANSIENT: 3,
@@ -90,6 +90,7 @@ class Policy(Value, frozen=True):
     primary: tuple[BackendName, ...] = ()
     fallback: tuple[BackendName, ...] = ()
     trusted_markers: tuple[str, ...] = ()
+    patterns: tuple[FailurePattern, ...] = ()
     retry: RetryPolicy = RetryPolicy()
     guard: GuardPolicy = GuardPolicy()
 
@@ -167,3 +168,4 @@ class Server:
     port: int = 8080
     environment: str = "development"
     sentry_dsn: str = ""
+    api_token: Secret | None = None  # what callers of the API must bear; without it none is served

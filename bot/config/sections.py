@@ -7,12 +7,19 @@ that was not quoted, `[grok-4.1-fast]`, arrives as nested tables and is put toge
 from collections.abc import Mapping
 from typing import Any
 
-from bot.config import shapes
+from bot.config import patterns, shapes
 from bot.config.document import Document, KeyPath
 
 FALLBACK_SECTIONS = ("backend_with_high_score", "backend_for_failed_pr")  # the newer name first
 FIXED_SECTIONS = frozenset(
-    {"backend", "backends", *FALLBACK_SECTIONS, *shapes.OWN_SECTIONS, *shapes.UNUSED_SECTIONS}
+    {
+        "backend",
+        "backends",
+        patterns.SECTION,
+        *FALLBACK_SECTIONS,
+        *shapes.OWN_SECTIONS,
+        *shapes.UNUSED_SECTIONS,
+    }
 )
 _BACKEND_KEYS = frozenset(shapes.keys_of(shapes.BackendKeys))
 _TABLE_KEYS = frozenset({"extra_args"})  # tables that belong to a backend, not to its name

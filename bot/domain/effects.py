@@ -14,6 +14,7 @@ from bot.domain.values import (
     Check,
     Command,
     FailingStep,
+    FailurePattern,
     PullRef,
     Sha,
     Task,
@@ -35,6 +36,7 @@ class ReadFailures(Variant, frozen=True):
     head: Sha
     base: Sha
     checks: tuple[Check, ...]
+    patterns: tuple[FailurePattern, ...] = ()
 
 
 class Comment(Variant, frozen=True):

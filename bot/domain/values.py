@@ -181,6 +181,16 @@ class Signal(Value, frozen=True):
     excerpt: str = ""
 
 
+class FailurePattern(Value, frozen=True):
+    """A pattern of the project's own over one line of a log, and the kind that it speaks for."""
+
+    type: FailureType
+    pattern: str
+    confidence: float = 0.9
+    tool: str = ""
+    name: str = ""
+
+
 class FailingStep(Value, frozen=True):
     """A failing check with what its log said and how to run the same thing again.
 

@@ -8,12 +8,14 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+from bot.domain.values import FailurePattern
 from bot.failures.patterns import Pattern, Scanner
 from bot.failures.region import End, Region
 from bot.failures.rules import RULES
 from bot.failures.taxonomy import Rule
 
 MAX_HITS = 400
+CUSTOM = 0.09
 CHUNK = 4 << 10  # bytes scanned at once: few rows speak in so few lines
 CHUNK_LINES = 64
 ANNOTATED = (b"##[error]", b"::error", b"Error: ")
@@ -104,6 +106,21 @@ def _chunks(lines: Sequence[bytes]) -> Iterator[tuple[int, int]]:
 
 
 TABLE = Table(RULES)
+
+
+def custom_table(patterns: Sequence[FailurePattern]) -> Table | None:
+    """Return the project's own rows, or None when it has none.
+
+    What a project says of itself goes before what the table guesses, unless it is said with doubt.
+    """
+    if not patterns:
+        return None
+    return Table(
+        [
+            Rule(one.name, one.type, one.tool, min(0.99, one.confidence + CUSTOM), one.pattern, ())
+            for one in patterns
+        ]
+    )
 
 
 def matches(region: Region, table: Table = TABLE) -> tuple[Match, ...]:

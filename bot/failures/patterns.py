@@ -1,8 +1,8 @@
 """Patterns that stay linear on any input: RE2, over UTF-8 bytes, one line at a time.
 
 A `Scanner` answers which of many patterns occur in a text without running them all: RE2 knows
-which words each pattern requires, and one automaton of those words goes over the text; only patterns
-whose words occurred are run. RE2 is used through this module alone; its package carries no types.
+which words each pattern requires, and one automaton of those words goes over the text; only the
+patterns whose words occurred are run. RE2's package carries no types.
 """
 
 from collections.abc import Iterator, Sequence
@@ -91,11 +91,13 @@ class Scanner:
         self._bare_rows = sorted(bare)
         self._filtered_rows = [row for row in range(len(patterns)) if row not in bare]
         self._bare = PatternSet([patterns[row] for row in self._bare_rows])
-        self._filter = _filter([patterns[row] for row in self._filtered_rows])
+        filtered = [patterns[row] for row in self._filtered_rows]
+        self._filter = _filter(filtered) if filtered else None
 
     def found(self, text: bytes) -> list[int]:
         """Return the indices of the patterns that occur in *text*, in order."""
-        rows = [self._filtered_rows[at] for at in self._filter.Match(text) or ()]
+        words = self._filter.Match(text) if self._filter else None
+        rows = [self._filtered_rows[at] for at in words or ()]
         rows += [self._bare_rows[at] for at in self._bare.found(text)]
         return sorted(rows)
 

@@ -265,7 +265,9 @@ def _work(state: Pass, run: Run, pull: Pull) -> Step:
             f"says /regreen fix for {pull.head[:10]}",
         )
     failing = tuple(check for check in state.seen.checks if check.state is CheckState.FAILED)
-    return state, effects.ReadFailures(state.pull, pull.head, pull.base, failing)
+    return state, effects.ReadFailures(
+        state.pull, pull.head, pull.base, failing, state.policy.patterns
+    )
 
 
 def _green(state: Pass, pull: Pull) -> Step:

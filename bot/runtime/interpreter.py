@@ -29,6 +29,7 @@ from bot.domain.values import (
     Verification,
 )
 from bot.failures.classify import classify
+from bot.failures.evidence import Table, custom_table
 from bot.repair import attempts
 from bot.repair.gate import diff_fingerprint, redact
 from bot.repair.messages import command_name
@@ -129,16 +130,22 @@ class Interpreter:
         paths += sorted({check.workflow_path for check in effect.checks if check.workflow_path})
         remote = self._ports.repos.remote(effect.pull.repo, write=False)
         files = self._ports.trees.files(effect.pull.repo, effect.base, remote, paths)
-        steps = [self._step(effect.pull.repo, check, files) for check in effect.checks[:LOGS_READ]]
+        custom = custom_table(effect.patterns)
+        steps = [
+            self._step(effect.pull.repo, check, files, custom)
+            for check in effect.checks[:LOGS_READ]
+        ]
         return effects.FailuresRead(
             steps=tuple(sorted(steps, key=lambda step: -step.signal.confidence)),
             repository_config=files.get(CONFIG, ""),
             manifests=tuple((path, files[path]) for path in MANIFESTS if path in files),
         )
 
-    def _step(self, repo: str, check: Check, files: Mapping[str, str]) -> FailingStep:
+    def _step(
+        self, repo: str, check: Check, files: Mapping[str, str], custom: Table | None
+    ) -> FailingStep:
         text = self._ports.checks.log(repo, check)
-        signal = classify(text, step=check.name, failed_steps=check.failed_steps)
+        signal = classify(text, step=check.name, failed_steps=check.failed_steps, custom=custom)
         lines: tuple[str, ...] = ()
         if check.kind is CheckKind.JOB:
             workflow = files.get(check.workflow_path, "")

@@ -526,7 +526,7 @@ def test_the_example_loads_without_a_warning_but_for_what_it_turns_off():
 def test_the_examples_commented_lines_are_valid_too(read):
     lines = EXAMPLE.read_text(encoding="utf-8").splitlines()
     shown = [
-        line.removeprefix("# ") if re.match(r"# \w+ = ", line) else line
+        line.removeprefix("# ") if re.match(r"# (\w+ = |\[\[)", line) else line
         for line in lines
         if not line.startswith(("# order =", "# api_key ="))
     ]

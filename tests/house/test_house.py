@@ -26,7 +26,7 @@ HOMES = {
     "jwt": {"bot.github", "bot.simulator"},
     "prometheus_client": {"bot.telemetry"},
     "psycopg": {"bot.store"},
-    "re2": {"bot.failures", "bot.repair"},
+    "re2": {"bot.config.patterns", "bot.failures", "bot.repair"},
     "rich": {"bot.cli"},
     "sentry_sdk": {"bot.telemetry"},
     "sqlalchemy": {"bot.store"},
