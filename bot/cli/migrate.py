@@ -9,8 +9,7 @@ from bot.store.migrate import migrate
 
 def command() -> None:
     """Create or update the tables of the database; safe to run again, and beside a server."""
-    server = load.server()
-    database = connect(server.database_url, server.data_dir)
+    database = connect(*load.storage())
     try:
         before, after = migrate(database)
         done = "is up to date" if before == after else f"before: {before or 'no tables'}"

@@ -21,8 +21,7 @@ def command(
     delivery: Annotated[str, typer.Argument(help="The GUID, as GitHub's delivery page shows it.")],
 ) -> None:
     """Store the delivery once more, under a GUID that says so."""
-    server = load.server()
-    database = store.connect(server.database_url, server.data_dir)
+    database = store.connect(*load.storage())
     deliveries = SqlDeliveries(database)
     try:
         stored = deliveries.read(delivery)

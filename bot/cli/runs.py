@@ -57,7 +57,7 @@ def show_run(
     if as_json:
         typer.echo(json.dumps(msgspec.to_builtins(found), indent=2))
         return
-    _print(found, load.server().data_dir)
+    _print(found, load.storage()[1])
 
 
 def _print(run: Run, data_dir: Path) -> None:
@@ -92,5 +92,4 @@ def _console() -> Console:
 
 
 def _runs() -> SqlRuns:
-    server = load.server()
-    return SqlRuns(store.connect(server.database_url, server.data_dir))
+    return SqlRuns(store.connect(*load.storage()))

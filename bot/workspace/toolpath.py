@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _BESIDE_BIN = ("lib", "lib64", "libexec", "include", "pyvenv.cfg")
-_SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib64")
+_SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib64", "/etc/alternatives")
 _TOO_WIDE = ("/", "/home", "/root", "/etc", "/proc", "/dev", "/tmp", "/var", "/run")  # noqa: S108  # never shown, not used
 
 
@@ -91,5 +91,5 @@ def _system(path: Path) -> bool:
 
 
 def _wide(path: Path) -> bool:
-    home = Path(pwd.getpwuid(os.getuid()).pw_dir)
-    return str(path) in _TOO_WIDE or path == home or home.is_relative_to(path)
+    homes = (Path(pwd.getpwuid(os.getuid()).pw_dir), Path.home())  # the user's, and what HOME says
+    return str(path) in _TOO_WIDE or any(home.is_relative_to(path) for home in homes)

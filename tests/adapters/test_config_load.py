@@ -594,7 +594,7 @@ def test_the_key_may_be_a_path_or_have_escaped_line_ends(tmp_path, form):
     [
         ("REGREEN_APP_ID", "", "is not set"),
         ("REGREEN_APP_ID", "abc", "must be a whole number"),
-        ("REGREEN_APP_ID", "0", "at least 1"),
+        ("REGREEN_APP_ID", "0", "from 1"),
         ("REGREEN_PRIVATE_KEY", "", "is not set"),
         ("REGREEN_PRIVATE_KEY", "/nowhere/app.pem", "cannot be read"),
         ("REGREEN_PRIVATE_KEY", "-----BEGIN CERTIFICATE-----", "no PEM private key"),

@@ -14,6 +14,7 @@ from bot.domain.errors import NeedsPerson
 from bot.domain.values import Command, CommandResult, Verification
 from bot.workspace.checks import LocalGatekeeper
 from bot.workspace.sandbox import NoSandbox
+from tests.support.bubblewrap import skip_without_bubblewrap
 
 AT = datetime(2026, 1, 2, 3, 4, 5, 678, tzinfo=UTC)
 RESULT = CommandResult(
@@ -142,9 +143,9 @@ except TryLater as error:
 
 
 def test_a_full_disk_is_tried_later_and_leaves_no_half_file(tmp_path):
+    skip_without_bubblewrap()
     bwrap = shutil.which("bwrap")
-    if bwrap is None:
-        pytest.skip("a small disk is made by bubblewrap, which is not installed")
+    assert bwrap is not None
     disk = ("--dev-bind", "/", "/", "--size", "65536", "--tmpfs", str(tmp_path))
     command = [bwrap, *disk, sys.executable, "-c", FULL, str(tmp_path)]
     root = Path(__file__).parents[2]

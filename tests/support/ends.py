@@ -62,11 +62,11 @@ class End:
 
 def differences(end: End, expected: End) -> list[str]:
     """Say in lines of a diff what is not as expected."""
-    shown = [
+    wanted, found = (
         [line for field in fields(End) for line in lines_of(field.name, getattr(one, field.name))]
         for one in (expected, end)
-    ]
-    return list(unified_diff(*shown, "expected", "found", lineterm="", n=2))
+    )
+    return list(unified_diff(wanted, found, "expected", "found", lineterm="", n=2))
 
 
 def lines_of(name: str, value: Any) -> list[str]:
