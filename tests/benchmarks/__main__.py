@@ -2,7 +2,8 @@
 
 from rich.console import Console
 
-from tests.benchmarks import intake
+from tests.benchmarks import classify, intake
 
 if __name__ == "__main__":
+    classify.run(Console())
     intake.run(Console())
