@@ -11,7 +11,7 @@ import msgspec
 import structlog
 
 from bot.domain.errors import BotError, Broken
-from bot.domain.events import ChecksChanged, Event, Unused
+from bot.domain.events import ChecksChanged, CommandGiven, Event, Unused
 from bot.domain.ports import Deliveries, Delivery, Telemetry
 
 BATCH = 100
@@ -110,7 +110,7 @@ class Dispatcher:
             elif (hint := _hint(event)) in seen:
                 state, note = "ignored", "an equal event is being looked at"
             else:
-                await self._take(event, delivery.guid)
+                await self._take(event, _key(event, delivery.guid))
                 seen |= {hint} if isinstance(event, ChecksChanged) else set()
                 note = type(event).__name__
         await asyncio.to_thread(self._deliveries.settle, delivery.guid, state, note)
@@ -120,3 +120,10 @@ class Dispatcher:
 def _hint(event: Event) -> Event:
     """Return the event without what makes no difference: which check of a head it was."""
     return msgspec.structs.replace(event, name="") if isinstance(event, ChecksChanged) else event
+
+
+def _key(event: Event, guid: str) -> str:
+    """Return what an event is done once for; a comment's command once, whoever sends it again."""
+    if isinstance(event, CommandGiven):
+        return f"command:{event.pull.repo}:{event.comment}"
+    return guid

@@ -43,6 +43,7 @@ FENCED = (
     effects.Push,
     effects.Rerun,
 )
+LONGEST_DIFF = 1_000_000  # characters; each diff becomes rows of the engine
 LOGS_READ = 10  # failing checks whose logs one pass reads
 CONFIG = ".github/regreen.toml"
 MANIFESTS = (
@@ -194,6 +195,9 @@ class Interpreter:
                 stop=stop,
             )
             diff = tree.diff() if answer.ending is Ending.EDITED else ""
+        if len(diff) > LONGEST_DIFF:
+            size = f"it changed {len(diff) // 1000} kB, more than a mend may be"
+            answer, diff = msgspec.structs.replace(answer, ending=Ending.INVALID, detail=size), ""
         if stop():
             return effects.Superseded(self._ports.runs.fence(pull).reason)
         return effects.BackendEnded(answer, diff, self._ports.clock.now())

@@ -13,10 +13,11 @@ import structlog
 from bot.domain.errors import BotError
 from bot.domain.events import Event, Swept
 from bot.domain.ports import Ports
-from bot.domain.values import PullRef
+from bot.domain.values import PullRef, Sha
 
 FIRST_LOOK_S = 5.0
 KEPT = timedelta(days=7)
+LOOKS = 4  # at one head without a run: each costs some seven requests of the hourly 5,000
 
 log = structlog.get_logger("regreen")
 
@@ -40,6 +41,7 @@ class Sweeper:
         self._forget = forget
         self._every_s = every_s
         self._rescue_s = rescue_s
+        self._looks: dict[PullRef, tuple[Sha, int]] = {}
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
@@ -87,5 +89,17 @@ class Sweeper:
         return len(pulls)
 
     def _open_pulls(self) -> list[PullRef]:
+        """Return the open pull requests with work under way, or whose head is still rather new."""
         repos = self._ports.repos.installed()
-        return [pull.ref for repo in repos for pull in self._ports.pulls.open(repo)]
+        found = [pull for repo in repos for pull in self._ports.pulls.open(repo)]
+        looks = {
+            pull.ref: (pull.head, count + 1 if head == pull.head else 1)
+            for pull in found
+            for head, count in [self._looks.get(pull.ref, (pull.head, 0))]
+        }
+        self._looks = looks
+        return [ref for ref, (_, count) in looks.items() if count <= LOOKS or self._working(ref)]
+
+    def _working(self, pull: PullRef) -> bool:
+        run = self._ports.runs.newest(pull)
+        return run is not None and not run.ended
