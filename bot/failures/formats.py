@@ -18,7 +18,6 @@ GITLAB_AFTER = ("after_script", "upload_artifacts", "cleanup", "archive_cache", 
 GITLAB_FAILED = b"ERROR: Job failed"
 JENKINS_STAGE = Pattern(r"^\[Pipeline\] (?:\{ \((.+)\)|stage$)")
 JENKINS_AFTER = Pattern(r"^\[Pipeline\] \{ \(Declarative: Post Actions\)")
-JENKINS_FAILED = Pattern(r"^(?:ERROR: )?script returned exit code [1-9]")
 BUILDKITE_GROUP = Pattern(r"^(?:---|\+\+\+|~~~) \S")
 BUILDKITE_FAILED = Pattern(
     r"(?:🚨 Error: )?The (?:command|plugin .*|\S+ command hook) exited with"
@@ -94,6 +93,8 @@ def _jenkins(lines: list[bytes]) -> list[Span]:
         return []
     start = 0
     for index, line in enumerate(lines):
+        if not line.startswith(b"[Pipeline] "):
+            continue
         if JENKINS_AFTER.matches(line):
             return [(start, index, "")]
         if JENKINS_STAGE.matches(line):

@@ -9,6 +9,7 @@ import codecs
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import repeat
 from typing import BinaryIO
 
 from bot.failures.clean import clean, columns
@@ -21,6 +22,7 @@ HEAD_LINES = 4000
 TAIL_LINES = 36000
 LINE_KEPT = 64 << 10  # bytes kept of each end of a line that does not end
 MAX_FAILED = 4
+BLOCK = 64  # lines compared at once
 
 Chunks = bytes | str | BinaryIO | Iterable[bytes]
 
@@ -28,19 +30,22 @@ MARKS = Pattern(
     r"##\[(?:group\]Run |endgroup|error\]|section\]|command\]/usr/bin/docker run)"
     r"|Post job cleanup\.|Current runner version:|Cleaning up orphan processes"
 )
-STEP_BEGINS = Pattern(
-    r"^(?:##\[group\]Run |Post job cleanup\.$|##\[section\]Starting: "
-    r"|##\[command\]/usr/bin/docker run)"
+STEP_BEGINS = (
+    b"##[group]Run ",
+    b"##[section]Starting: ",
+    b"##[command]/usr/bin/docker run",
+    b"Current runner version:",
 )
-JOB_ENDED = Pattern(
-    r"^(?:Cleaning up orphan processes|##\[section\]Finishing: (?:Finalize Job|Job))"
+JOB_ENDED = (
+    b"Cleaning up orphan processes",
+    b"##[section]Finishing: Finalize Job",
+    b"##[section]Finishing: Job",
 )
 CANCELLED = Pattern(r"^##\[error\]The operation was cancell?ed")
 ENDED_BY = Pattern(
     r"^##\[error\].*(?:completed with exit code|exited with code|exit code|was cancell?ed"
     r"|exceeded the maximum|runner|No space left|timed out)"
 )
-ACTION = Pattern(r"^(?:[\w.-]+/[\w./-]+@|\./|docker://|actions/)")
 
 
 class Kept:
@@ -84,7 +89,7 @@ class Kept:
         text = b"".join(data for _, data in kept)
         if text and not text.endswith(b"\n"):
             numbers.append(kept[-1][0] + kept[-1][1].count(b"\n"))
-        return text.removesuffix(b"\n"), numbers
+        return text.removesuffix(b"\n"), numbers or [1]
 
 
 @dataclass(slots=True)
@@ -98,6 +103,11 @@ class Step:
     failed: bool = False
     cancelled: bool = False
     ended: bool = False  # its errors tell of the end of a process, not only of something wrong
+
+    @property
+    def hollow(self) -> bool:
+        """Whether a script only wrote an error's mark: one that fails says how it ended."""
+        return not self.ended and any(b"shell: " in data for _, data in self.echo.head)
 
 
 class Steps:
@@ -159,24 +169,20 @@ class Steps:
             return
         lines = data.split(b"\n")
         at = done = 0
-        while True:
-            index = next(
-                (
-                    i
-                    for i in range(done, len(lines))
-                    if not (prefix and lines[i].startswith(prefix))
-                ),
-                len(lines),
-            )
-            if index == len(lines):
-                return
-            at += sum(map(len, lines[done:index])) + index - done
-            cut = columns(lines[index]) if b"\t" in lines[index] else None
+        while done < len(lines):
+            block = lines[done : done + BLOCK]
+            same = list(map(bytes.startswith, block, repeat(prefix))) if prefix else [False]
+            kept = len(block) if all(same) else same.index(False)
+            at += sum(map(len, block[:kept])) + kept
+            done += kept
+            if kept == len(block):
+                continue
+            cut = columns(lines[done]) if b"\t" in lines[done] else None
             if cut:
                 prefix = b"\t".join(cut) + b"\t"
                 yield at
-            at += len(lines[index]) + 1
-            done = index + 1
+            at += len(lines[done]) + 1
+            done += 1
 
     def _columns(self, data: bytes, at: int) -> None:
         cut = columns(data[at : _end(data, at)])
@@ -197,7 +203,7 @@ class Steps:
     def _mark(self, text: bytes) -> None:
         """Take note of the mark in *text*, the next line of the log."""
         step = self._step
-        if STEP_BEGINS.matches(text) or text.startswith(b"Current runner version:"):
+        if text.startswith(STEP_BEGINS) or text == b"Post job cleanup.":
             command = text.removeprefix(b"##[group]")
             self._begin(self._name or command, command.removeprefix(b"Run "))
             self._header = text.startswith(b"##[group]Run ")
@@ -209,7 +215,7 @@ class Steps:
             self.marked = step.failed = True
             step.cancelled = CANCELLED.matches(text)
             step.ended = step.ended or ENDED_BY.matches(text)
-        elif JOB_ENDED.matches(text):
+        elif text.startswith(JOB_ENDED):
             self.marked = self.ended = True
 
     def _begin(self, name: bytes, command: bytes) -> None:
@@ -228,8 +234,7 @@ class Steps:
 
 def _unlikely(step: Step) -> int:
     """Return how unlikely it is that the job failed by *step*: greater for the less likely."""
-    script = not ACTION.matches(step.command)
-    return 2 * step.cancelled + (script and not step.ended)
+    return 2 * step.cancelled + step.hollow
 
 
 def _begin(data: bytes, at: int) -> int:

@@ -11,7 +11,7 @@ from enum import Enum
 
 from bot.failures.clean import cleaned
 from bot.failures.formats import failed_spans, last_command, passed
-from bot.failures.reader import ACTION, Chunks, Kept, Step, Steps, read
+from bot.failures.reader import Chunks, Kept, Step, Steps, read
 
 TAIL_SHOWN = 60  # lines of a job that passed
 ECHO = 40_000  # bytes of a step's script
@@ -72,19 +72,16 @@ def _cleaned(kept: Kept) -> tuple[list[bytes], list[int]]:
 def _failing(steps: Steps, failed_steps: Sequence[str]) -> list[Step]:
     """Return the steps that failed, the likely root first.
 
-    A script that fails says how its process ended; one that only wrote an error's mark went on. So
-    when the job has ended, such a step does not count unless it was named as failed.
+    A script that only wrote an error's mark went on: when the job has ended, it does not count
+    unless it was named as failed.
     """
     wanted = {name.encode() for name in failed_steps}
 
     def named(step: Step) -> bool:
         return step.name in wanted
 
-    def hollow(step: Step) -> bool:
-        return not (step.ended or ACTION.matches(step.command) or named(step))
-
-    found = [step for step in steps.failing if not (steps.ended and hollow(step))]
-    return sorted(found, key=lambda step: (step.cancelled, not named(step), hollow(step)))
+    found = [step for step in steps.failing if named(step) or not (steps.ended and step.hollow)]
+    return sorted(found, key=lambda step: (step.cancelled, not named(step), step.hollow))
 
 
 def _failed(step: Step) -> Region:
