@@ -139,4 +139,12 @@ RULES = (
         r"(?i)(cannot|unable to|could not) (open|connect to) (the )?(X )?display|no usable sandbox|Failed to launch (the )?browser|no emulators? (found|detected)|emulator: ERROR|device offline|DevToolsActivePort file doesn't exist",
         "Error: Failed to launch the browser process!",
     ),
+    row(
+        "runner-missing",
+        "github",
+        0.96,
+        r"(?i)\bno runners? (is |are )?(matched|matching|match|online|available|found)|not acquired by Runner of type|no runner matching the specified labels",
+        "The job was not started because no runner matched the labels: gpu",
+        "The job was not acquired by Runner of type hosted even after multiple attempts",
+    ),
 )

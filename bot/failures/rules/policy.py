@@ -263,4 +263,11 @@ RULES = (
         '  File "/pip/_internal/network/auth.py", line 455, in _prompt_for_password',
         "WARNING: 401 Error, Credentials not correct for https://x/simple/y/",
     ),
+    row(
+        "title-format",
+        "",
+        0.93,
+        r"(?i)\btitle of (this|the) (pull request|PR)\b.{0,60}\b(not|invalid|must)\b|(pull request|PR) title .{0,40}(does not|doesn't) (follow|match|conform)",
+        'The title of this pull request does not follow the conventional commits format: "Update x"',
+    ),
 )

@@ -169,4 +169,12 @@ RULES = (
         r"UserWarning: Revision \S+ referenced from .* is not present",
         "revision.py:236: UserWarning: Revision zz referenced from zz -> b1 (head),  is not present",
     ),
+    row(
+        "liquibase-run",
+        "liquibase",
+        0.93,
+        r"^Unexpected error running Liquibase|\bchange ?sets? check ?sums?\b",
+        "Unexpected error running Liquibase: Validation Failed:",
+        "     1 changesets check sum",
+    ),
 )

@@ -391,4 +391,19 @@ RULES = (
         "./a.go:29:6: zero value ptr alloc: use new(T)",
         but_not=("a.rb:3:in `require'",),
     ),
+    row(
+        "checkstyle-maven",
+        "checkstyle",
+        0.965,
+        r"^\[(ERROR|WARN|WARNING)\] \S+\.java:\[\d+(,\d+)?\] \(\w+\) \w+: ",
+        "[ERROR] src/A.java:[3,1] (javadoc) MissingJavadocMethod: Missing a Javadoc comment.",
+        but_not=("[ERROR] /a/A.java:[3,5] cannot find symbol",),
+    ),
+    row(
+        "terraform-diff",
+        "terraform",
+        0.9,
+        r"^(--- old|\+\+\+ new)/\S+\.(tf|tfvars|hcl)$",
+        "--- old/main.tf",
+    ),
 )

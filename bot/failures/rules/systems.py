@@ -153,4 +153,11 @@ RULES = (
         but_not=("0 errors", "error count 0"),
     ),
     row("actions-error", "", 0.41, r"^##\[error\]", "##[error]Something went wrong"),
+    row(
+        "browser-missing",
+        "playwright",
+        0.85,
+        r"Executable doesn't exist at |Please run the following command to download new browsers|Could not find Chrome(ium)? \(ver",
+        "browserType.launch: Executable doesn't exist at /home/a/.cache/ms-playwright/chrome",
+    ),
 )
