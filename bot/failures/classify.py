@@ -185,7 +185,7 @@ def _unknown(region: Region, rows: Sequence[Match], confidence: float) -> Signal
 
 def _around(at: Sequence[int], size: int) -> list[int]:
     """Return the indices of the deciding lines and of those near them, where places are named."""
-    near = {index for line in at[:300] for index in range(max(0, line - 12), min(size, line + 6))}
+    near = {index for line in at[:100] for index in range(max(0, line - 12), min(size, line + 6))}
     return sorted(near)
 
 

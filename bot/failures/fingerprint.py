@@ -12,6 +12,8 @@ from collections.abc import Iterable
 from bot.domain.values import Signal
 
 LENGTH = 16
+MAX_LINES = 120  # of many, the first in an order that does not depend on where they stood
+DIGITS = {ord(digit): None for digit in "0123456789"}
 
 NOISE: tuple[tuple[re.Pattern[str], str], ...] = (
     (
@@ -79,7 +81,8 @@ def key(*parts: str) -> str:
 
 def of_lines(lines: Iterable[str], *context: str) -> str:
     """Return the key of a failure that these lines tell of, in any order, in this context."""
-    kept = sorted({normal(line) for line in lines} - {""})
+    told = sorted(set(lines), key=lambda line: line.translate(DIGITS))[:MAX_LINES]
+    kept = sorted({normal(line) for line in told} - {""})
     return key(*context, *kept)
 
 
