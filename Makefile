@@ -26,7 +26,7 @@ check: $(STAMP)
 	$(BIN)/lint-imports
 
 test: check
-	$(BIN)/pytest -n auto --dist loadgroup --maxprocesses 4
+	$(BIN)/pytest -n 4 --dist loadgroup
 
 bench: $(STAMP)
 	$(BIN)/python -m tests.benchmarks

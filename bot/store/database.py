@@ -31,6 +31,7 @@ PRAGMAS = (
 READ = {"regreen_read": True}
 MISSING_TABLES = ("no such table", "no such column", "UndefinedTable", "UndefinedColumn")
 READ_ONLY = ("readonly database", "unable to open database", "InsufficientPrivilege")
+RETRY_S = 3.0  # a restarted database is back in seconds
 FULL = ("disk is full", "DiskFull", "No space left")
 
 
@@ -141,9 +142,9 @@ class Database:
         if any(word in text for word in FULL):
             return TryLater(f"{said}. Its disk is full: free some space.", after_s=60)
         if isinstance(error, exc.OperationalError | exc.InterfaceError | exc.TimeoutError):
-            return TryLater(said)
+            return TryLater(said, after_s=RETRY_S)
         if isinstance(error, exc.DBAPIError) and error.connection_invalidated:
-            return TryLater(said)
+            return TryLater(said, after_s=RETRY_S)
         return Broken(said)
 
 

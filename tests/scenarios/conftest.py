@@ -71,3 +71,10 @@ def model(the_stage: Stage, request: pytest.FixtureRequest) -> Model:
 def bot(the_stage: Stage) -> Bot:
     """The server."""
     return Bot(the_stage, len(the_stage.server.log))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep the stories of a file in one worker, so that they share its stages."""
+    for item in items:
+        if "/scenarios/" in str(item.path):
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))

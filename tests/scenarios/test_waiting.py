@@ -9,7 +9,7 @@ def test_pull_requests_that_wait_for_a_limit_leave_room_for_others(bot, github):
     waiting = [github.open_pull(UNLINTED) for _ in range(SLOTS + 1)]
     for pull in waiting:
         path = rf"/issues/{pull.number}/comments$"
-        github.fault("POST", path, status=429, headers={"Retry-After": "25"})
+        github.fault("POST", path, status=429, headers={"Retry-After": "8"})
     bot.wait_for(
         lambda: bot.server.log.count("waiting") >= len(waiting), "all of them to be limited"
     )
