@@ -52,14 +52,14 @@ RULES = (
         "pip",
         0.9,
         r"ReadTimeoutError|NewConnectionError|ConnectTimeoutError|Max retries exceeded with url|ProtocolError\(|IncompleteRead|ConnectionResetError|RemoteDisconnected|ProxyError|MaxRetryError|SSLEOFError",
-        "urllib3.exceptions.ReadTimeoutError: HTTPSConnectionPool(host='pypi.org', port=443): Read timed out.",
+        "urllib3.exceptions.ReadTimeoutError: HTTPSConnectionPool(host='index.example', port=443): Read timed out.",
     ),
     row(
         "uv-network",
         "uv",
         0.95,
         r"(?i)^(error|  ×|  [├╰]─▶): .*(failed to (fetch|download)|error sending request|operation timed out|connection reset)|Caused by: (error sending request|client error \(Connect\)|operation timed out|tcp connect error)|Request failed after \d+ retries",
-        "error: Failed to fetch: `https://pypi.org/simple/x/`",
+        "error: Failed to fetch: `https://index.example/simple/x/`",
     ),
     row(
         "go-network",
