@@ -2,14 +2,17 @@
 
 `/usr` is always there. Any other folder of the PATH is shown read-only, together with the `lib`
 folders beside a `bin`, and so is whatever its links lead to: a virtual environment's interpreter
-leads to the Python that it was made from. A folder of shims (pyenv) is replaced by the versions
-that the shims would choose. Home folders are never shown whole.
+leads to the Python that it was made from. A folder of shims (pyenv, rustup) is replaced by the
+versions that the shims would choose: they look for them in a home folder, and the sandbox's is
+empty. Home folders are never shown whole.
 """
 
 import os
 import pwd
 import sys
+import tomllib
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,12 +46,23 @@ def tool_path(path: str) -> ToolPath:
 
 
 def _without_shims(folder: Path) -> Iterator[Path]:
+    if (folder / "rustup").exists():
+        yield from _rust_toolchain(folder.parent.with_name(".rustup"))
     if folder.name != "shims":
         yield folder
         return
     chosen = folder.parent / "version"
     names = chosen.read_text().split() if chosen.is_file() else []
     yield from (folder.parent / "versions" / name / "bin" for name in names)
+
+
+def _rust_toolchain(home: Path) -> Iterator[Path]:
+    """Yield the folder of rustup's default toolchain, to stand before its proxies."""
+    settings = home / "settings.toml"
+    if settings.is_file():
+        with suppress(tomllib.TOMLDecodeError):
+            default = tomllib.loads(settings.read_text()).get("default_toolchain", "")
+            yield home / "toolchains" / str(default) / "bin"
 
 
 def _show(folder: Path, shown: dict[Path, None]) -> None:

@@ -330,6 +330,21 @@ def test_a_home_folder_is_never_shown_whole():
     assert home not in tool_path(f"{home}:{home}/bin:/").shown
 
 
+def test_rustup_s_default_toolchain_stands_before_its_proxies(tmp_path):
+    proxies = folder(tmp_path / ".cargo/bin", "rustup", "cargo")
+    toolchain = folder(tmp_path / ".rustup/toolchains/stable/bin", "cargo")
+    (tmp_path / ".rustup/settings.toml").write_text('default_toolchain = "stable"\n')
+    assert tool_path(str(proxies)).path == f"{toolchain}:{proxies}:/usr/bin:/bin"
+
+
+@pytest.mark.parametrize("settings", ["", "default_toolchain = [", "version = '12'"])
+def test_rustup_without_a_default_changes_nothing(tmp_path, settings):
+    proxies = folder(tmp_path / ".cargo/bin", "rustup")
+    folder(tmp_path / ".rustup")
+    (tmp_path / ".rustup/settings.toml").write_text(settings)
+    assert tool_path(str(proxies)).path == f"{proxies}:/usr/bin:/bin"
+
+
 def test_folders_that_do_not_exist_are_left_out(tmp_path):
     assert tool_path(f"{tmp_path}/none::/usr/bin").path == "/usr/bin:/bin"
 
