@@ -18,9 +18,9 @@ from starlette.applications import Starlette
 
 from bot.backends.registry import Registry
 from bot.config.load import environment
-from bot.config.schema import Configuration, Server
+from bot.config.schema import Configuration, SandboxConfig, Server
 from bot.config.watch import Watched
-from bot.domain.errors import ConfigError
+from bot.domain.errors import ConfigError, NeedsPerson
 from bot.domain.ports import Clock, Node, Ports, Sandbox
 from bot.gateway.chat import Chat
 from bot.github.connect import GitHub, connect
@@ -131,7 +131,7 @@ def build(
     deliveries, runs = SqlDeliveries(database), SqlRuns(database)
     telemetry = PrometheusTelemetry(runs.count)
     github = connect(server, clock, seconds_between_writes=configuration.policy.write_pause_s)
-    sandbox = sandboxes.choose(configuration.sandbox, tools())
+    sandbox = _sandbox(configuration.sandbox, role)
     trees = GitTrees(server.data_dir, name=BOT, email=f"{server.app_id}+{BOT}@{NO_REPLY}")
     trees.sweep()
     ports = wrap(
@@ -158,6 +158,7 @@ def build(
             "database": database.reach,
             "migrations": lambda: pending(database),
             "worker": lambda: _worker_reason(worker),
+            "sandbox": lambda: _sandbox_reason(configuration.sandbox, role),
         },
         metrics=telemetry.render,
         lifespan=_lifespan(inbox, worker, database, github),
@@ -204,6 +205,21 @@ def _worker(
         rescue_s=configuration.policy.rescue_s,
     )
     return Worker(engine, dispatcher, sweeper, Heartbeat(node))
+
+
+def _sandbox(config: SandboxConfig, role: Role) -> Sandbox:
+    """Choose the sandbox; a process that only takes in deliveries runs nothing and needs none."""
+    if role is Role.WEB:
+        return sandboxes.NoSandbox(config, tools())
+    return sandboxes.choose(config, tools())
+
+
+def _sandbox_reason(config: SandboxConfig, role: Role) -> str:
+    try:
+        _sandbox(config, role)
+    except NeedsPerson as error:
+        return str(error)
+    return ""
 
 
 def _worker_reason(worker: Worker | None) -> str:

@@ -14,6 +14,7 @@ from pathlib import Path
 from statistics import median
 
 import psutil
+from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
@@ -73,7 +74,8 @@ def _cpu_s(process: psutil.Process) -> float:
 
 def _table(results: Results) -> Table:
     title = "Intake beside a bare uvicorn: signed 15-20 KB bodies, stored on disk before the 202"
-    table = Table(title=title, caption="medians of three interleaved runs; only ratios carry over")
+    caption = "medians of three interleaved runs; only ratios carry over"
+    table = Table(title=title, caption=caption, box=SIMPLE, padding=(0, 0))
     table.add_column("server", no_wrap=True)
     for name in ("conns", "req/s", "of bare", "p50 ms", "p99 ms", "CPU us", "RSS MB", "refused"):
         table.add_column(name, justify="right", no_wrap=True)

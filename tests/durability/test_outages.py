@@ -78,6 +78,31 @@ def test_a_killed_server_s_work_is_done_by_the_other(tmp_path, postgres_url):  #
     assert differences(end, undisturbed(MODEL)) == []
 
 
+def test_one_process_takes_in_and_another_works(tmp_path, postgres_url):  # noqa: F811
+    """The process that only takes in needs no sandbox, and goes on while no worker is there."""
+    serve = ("-m", "bot", "serve", "--log-format", "json", "--role")
+    with a_shop(tmp_path / "apart") as github, ScriptedModel() as model, ExitStack() as stack:
+        worker, web = (
+            Regreen(
+                tmp_path / role, github, model, database_url=postgres_url, program=(*serve, role)
+            )
+            for role in ("worker", "web")
+        )
+        for server in (worker, web):  # the last one started gets the deliveries
+            stack.callback(server.stop)
+        web.start()
+        number = LINT.tell(github, model)
+        github.wait_idle()
+        assert web.rows("SELECT 1 FROM deliveries WHERE state = 'new' LIMIT 1")
+        worker.start()
+        github.set_webhook(f"{web.url}/webhooks/github")
+        web.wait_for(lambda: ended_green(github, web, number), 60, "green")
+        web.settle()
+        assert differences(end_of(github, web, number), undisturbed(LINT)) == []
+        assert '"pass_ended"' in worker.log
+        assert '"pass_ended"' not in web.log
+
+
 def alive(server: Regreen) -> bool:
     return server.process is not None and server.process.poll() is None
 
