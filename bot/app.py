@@ -4,20 +4,16 @@ Three roles share it: `web` takes in deliveries, `worker` does the work, `all` i
 process, which is the default and all that a SQLite database allows.
 """
 
-import os
-import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from importlib.metadata import version
-from pathlib import Path
 
 import structlog
 from starlette.applications import Starlette
 
 from bot.backends.registry import Registry
-from bot.config.load import environment
 from bot.config.schema import Configuration, SandboxConfig, Server
 from bot.config.watch import Watched
 from bot.domain.errors import ConfigError, NeedsPerson
@@ -45,6 +41,7 @@ from bot.web.app import Application, application
 from bot.web.webhooks import Webhooks
 from bot.workspace import sandbox as sandboxes
 from bot.workspace.checks import LocalGatekeeper
+from bot.workspace.toolpath import host_path
 from bot.workspace.worktree import GitTrees
 from handlers import payloads
 
@@ -167,11 +164,6 @@ def build(
     return App(web, database, ports, github, worker)
 
 
-def tools() -> str:
-    """Return the PATH that a sandbox's tools come from: the server's own, then what we bring."""
-    return f"{environment().get('PATH', os.defpath)}{os.pathsep}{Path(sys.executable).parent}"
-
-
 def _worker(
     server: Server, ports: Ports, watched: Watched, database: store.Database, sandbox: Sandbox
 ) -> Worker:
@@ -210,8 +202,8 @@ def _worker(
 def _sandbox(config: SandboxConfig, role: Role) -> Sandbox:
     """Choose the sandbox; a process that only takes in deliveries runs nothing and needs none."""
     if role is Role.WEB:
-        return sandboxes.NoSandbox(config, tools())
-    return sandboxes.choose(config, tools())
+        return sandboxes.NoSandbox(config, host_path())
+    return sandboxes.choose(config)
 
 
 def _sandbox_reason(config: SandboxConfig, role: Role) -> str:

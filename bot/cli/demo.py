@@ -24,7 +24,6 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
-from bot.app import tools
 from bot.config.load import environment
 from bot.config.schema import SandboxConfig
 from bot.domain.errors import Broken
@@ -33,6 +32,7 @@ from bot.simulator.model import ScriptedModel
 from bot.simulator.serve import SimOptions, Simulator
 from bot.simulator.stories import FALLBACK, PRIMARY, REPO, SCENES, Scene
 from bot.workspace.sandbox import Bubblewrap
+from bot.workspace.toolpath import host_path
 
 DEADLINE_S = 180.0
 LOOK_S = 0.2
@@ -128,7 +128,7 @@ class Demo:
         say("[bold]Regreen's demo.[/] Five red pull requests, repaired by the real server.")
         say("GitHub is [bold]simulated[/] on loopback; git, webhooks, CI commands are real.")
         say("The model is [bold]scripted[/]: its answers are fixed, and sometimes wrong.")
-        if reason := Bubblewrap(SandboxConfig(), tools()).available():
+        if reason := _no_sandbox():
             say(
                 f"[yellow]No sandbox:[/] {reason}. The demo's own code runs without one; "
                 "a server would refuse to run yours."
@@ -147,7 +147,9 @@ class Demo:
                 primary=PRIMARY,
                 fallback=FALLBACK,
                 model_url=model.url,
-                driver="none" if Bubblewrap(SandboxConfig(), tools()).available() else "bubblewrap",
+                driver="none"
+                if Bubblewrap(SandboxConfig(), host_path()).available()
+                else "bubblewrap",
             )
         )
         env = {
@@ -317,6 +319,11 @@ def _by(bodies: list[str]) -> str:
     if proved and (match := re.search(r"\*\*Mended\*\* by `([^`]+)`", proved[-1])):
         return match[1]
     return "a re-run" if any("green again" in body for body in bodies) else "nobody"
+
+
+def _no_sandbox() -> str | None:
+    """Return why this machine has no sandbox, or None."""
+    return Bubblewrap(SandboxConfig(), host_path()).available()
 
 
 def _free_port() -> int:

@@ -14,7 +14,6 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
 
-from bot.app import tools
 from bot.config import load
 from bot.config.schema import Configuration, SandboxConfig, Server
 from bot.domain.errors import BotError, NeedsPerson
@@ -24,6 +23,7 @@ from bot.runtime.clock import SystemClock
 from bot.store import database as store
 from bot.store.migrate import pending
 from bot.workspace import sandbox as sandboxes
+from bot.workspace.toolpath import host_path
 
 FREE_MB = 1024
 TOOLS = ("ruff", "prettier", "eslint", "gofmt", "cargo")
@@ -86,7 +86,7 @@ def _git() -> Finding:
 
 def _sandbox(config: SandboxConfig) -> Finding:
     try:
-        name = sandboxes.choose(config, tools()).name
+        name = sandboxes.choose(config, host_path()).name
     except NeedsPerson as error:
         return Finding("sandbox", Health.FAILED, str(error))
     if name == "none":
@@ -96,7 +96,7 @@ def _sandbox(config: SandboxConfig) -> Finding:
 
 
 def _tools() -> Finding:
-    here = [tool for tool in TOOLS if shutil.which(tool, path=tools())]
+    here = [tool for tool in TOOLS if shutil.which(tool, path=host_path())]
     missing = [tool for tool in TOOLS if tool not in here]
     if not missing:
         return Finding("fixers", Health.OK, ", ".join(here))

@@ -9,9 +9,9 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from bot.app import tools
 from bot.simulator.hub import Limits
 from bot.simulator.serve import SimOptions, Simulator
+from bot.workspace.toolpath import host_path
 
 DEFAULT_PEOPLE = ("owner=admin", "stranger=none")
 
@@ -46,7 +46,7 @@ def command(  # noqa: PLR0913 - one parameter per option
         repos={name: Path(path) for name, path in (_pair(r, "owner/name=PATH") for r in repo)},
         forks=dict(_pair(each, "owner/name=owner/name") for each in fork or ()),
         people=people,
-        path=tools(),
+        path=host_path(),
         host=host,
         port=port,
         data=data,

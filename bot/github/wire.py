@@ -12,10 +12,6 @@ import msgspec
 from bot.domain.values import Value
 
 
-class Anything(Value, frozen=True):
-    """A reply that we only need to have been JSON."""
-
-
 class User(Value, frozen=True):
     """Who did something; `type` is User, Bot or Organization."""
 

@@ -20,6 +20,7 @@ from bot.domain.answers import Ending
 from bot.domain.effects import Effect, Outcome
 from bot.domain.errors import BotError, Broken, Gone, TryLater
 from bot.domain.ports import Ports
+from bot.domain.runs import Attempt, Result, Run
 from bot.domain.values import (
     Check,
     CheckKind,
@@ -73,12 +74,16 @@ class Interpreter:
         """Perform *effect* for a pass of *generation*; raise `TryLater` when it may work later."""
         if isinstance(effect, FENCED) and (stale := self._stale(effect, generation)):
             return effects.Superseded(stale)
+        began = self._ports.clock.now()
         try:
             return self._perform(effect, generation)
         except TryLater:
             raise
         except BotError as error:
             return effects.Refused(str(error))
+        finally:
+            took = self._ports.clock.now() - began
+            self._ports.telemetry.took("effect", took, operation_type=type(effect).__name__)
 
     def _stale(self, effect: Effect, generation: int) -> str:
         fence = self._ports.runs.fence(_pull_of(effect))
@@ -264,13 +269,28 @@ class Interpreter:
         return effects.Refused(ended)
 
     def _end(self, effect: effects.EndPass) -> Outcome:
-        run = effect.run
-        self._ports.runs.save(run)
-        last = run.attempts[-1] if run.attempts else None
-        kinds = ",".join(last.types) if last else ""
-        self._ports.telemetry.event("pass_ended", state=run.state.value, signal_type=kinds)
-        log.info("pass_ended", pull=str(run.pull), run=run.id, state=run.state, reason=run.reason)
+        run, ports = effect.run, self._ports
+        before = ports.runs.read(run.id)
+        detail = {"pull": str(run.pull), "head": run.head, "reason": run.reason}
+        key = f"{run.id}:{len(run.attempts)}:{run.state.value}:{run.updated_at.isoformat()}"
+        ports.audit.append(key, f"run.{run.state.value}", run.id, detail)
+        ports.runs.save(run)
+        for attempt in newly_ended(before, run):
+            for kind in dict.fromkeys(attempt.types):
+                outcome = attempt.result.value
+                ports.telemetry.event("autofix_attempt", signal_type=kind, outcome=outcome)
+        ports.telemetry.event("pass_ended", run=run.id, state=run.state.value, **detail)
         return effects.Done()
+
+
+def newly_ended(before: Run | None, run: Run) -> list[Attempt]:
+    """Return the attempts whose end the stored run does not know yet: each is counted once."""
+    known = [attempt.result for attempt in before.attempts] if before is not None else []
+    return [
+        attempt
+        for at, attempt in enumerate(run.attempts)
+        if attempt.result is not Result.WORKING and known[at : at + 1] != [attempt.result]
+    ]
 
 
 def _pull_of(effect: Effect) -> PullRef:

@@ -327,10 +327,6 @@ class State:
         """List a suite's newest check run of each name."""
         return list({check.name: check for check in self.checks_of(suite)}.values())
 
-    def run_of(self, suite: Suite) -> WorkflowRun | None:
-        """Return the workflow run that owns the suite, or None."""
-        return next((r for r in self.runs.values() if r.suite is suite), None)
-
     def latest_statuses(self, repo: Repo, sha: str) -> list[Status]:
         """List the newest status of each context at a commit."""
         here = (s for s in self.statuses if s.repo is repo and s.sha == sha)

@@ -236,12 +236,6 @@ class NoSandbox:
                 process.kill_marked("REGREEN_COMMAND", mark)
 
 
-def available() -> str | None:
-    """Return why this machine has no sandbox, or None when it has one that holds."""
-    sandbox = Bubblewrap(SandboxConfig(), host_path())
-    return sandbox.available() or "; ".join(sandbox.selftest()) or None
-
-
 def choose(config: SandboxConfig, path: str | None = None) -> Sandbox:
     """Return the configured sandbox; raise NeedsPerson, with the mend, when it cannot be used.
 

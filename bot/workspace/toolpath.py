@@ -30,8 +30,8 @@ class ToolPath:
 
 
 def host_path() -> str:
-    """Return the PATH of this process, after the folder of its own interpreter and tools."""
-    return os.pathsep.join([str(Path(sys.executable).parent), *os.get_exec_path()])
+    """Return the PATH of this process, then the folder of what we bring ourselves (ruff)."""
+    return os.pathsep.join([*os.get_exec_path(), str(Path(sys.executable).parent)])
 
 
 def tool_path(path: str) -> ToolPath:

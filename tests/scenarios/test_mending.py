@@ -1,6 +1,9 @@
 # ruff: noqa: E501 (what people read is quoted whole)
 """Red pull requests that become green without a person."""
 
+import json
+
+import httpx
 import pytest
 from inline_snapshot import snapshot
 
@@ -32,6 +35,29 @@ Here is the mend.
 +    return side * side
 ```
 """
+
+
+def test_a_mend_is_counted_once_and_audited(bot, github, model):
+    counted = 'autofix_attempts_total{outcome="patch_applied",signal_type="lint"}'
+    before = metric(bot, counted)
+    pull = github.open_pull(UNLINTED)
+    bot.settle()
+
+    assert metric(bot, counted) == before + 1
+    assert metric(bot, 'autofix_processing_seconds_count{operation_type="Verify"}') >= 1
+    rows = bot.server.rows("SELECT kind, detail FROM audit ORDER BY at, key")
+    ours = [
+        (kind, json.loads(detail) if isinstance(detail, str) else detail) for kind, detail in rows
+    ]
+    mine = [kind for kind, detail in ours if detail["pull"] == f"{pull.repo}#{pull.number}"]
+    assert mine[-1] == "run.green"
+    assert "run.waiting_ci" in mine
+
+
+def metric(bot, name: str) -> float:
+    page = httpx.get(f"{bot.server.url}/metrics").text
+    lines = [line for line in page.splitlines() if line.startswith(f"{name} ")]
+    return float(lines[0].rpartition(" ")[2]) if lines else 0.0
 
 
 @ANY_DATABASE
