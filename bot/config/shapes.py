@@ -28,12 +28,14 @@ SECRET_KEYS = frozenset(
 # Accepted because auto-coder's files hold them; nothing reads them yet.
 UNUSED_KEYS = frozenset(
     {
+        "always_switch_after_execution",
         "claude_code_oauth_token",
         "extra_args",
         "openrouter_api_key",
         "openrouter_base_url",
         "options_for_noedit",
         "options_for_resume",
+        "providers",
         "url",
     }
 )
