@@ -10,8 +10,8 @@ import msgspec
 
 from bot.domain.errors import Broken, Gone
 from bot.domain.ports import Clock, Delivery
-from bot.domain.runs import Fence, Run
-from bot.domain.values import PullRef, RunId, Sha
+from bot.domain.runs import Fence, Run, RunState
+from bot.domain.values import Observation, PullRef, Record, RunId, Sha
 from bot.store.deliveries import SETTLED
 
 
@@ -127,10 +127,70 @@ class MemoryRuns:
         """Return one run."""
         return self._runs.get(run)
 
+    def by_gate(self, gate: str) -> Run | None:
+        """Return the run that waits, or waited, at this gate."""
+        runs = self.list(limit=len(self._runs))
+        return next((run for run in runs if any(one.id == gate for one in run.gates)), None)
+
+    def attempts_since(self, pull: PullRef, since: datetime) -> int:
+        """Count the attempts begun on a pull request since then, over all its runs."""
+        with self._lock:
+            runs = [run for run in self._runs.values() if run.pull == pull]
+        return sum(attempt.started_at >= since for run in runs for attempt in run.attempts)
+
+    def waiting_for_base(self, repo: str) -> Sequence[PullRef]:
+        """Return the pull requests of a repository whose newest run waits for the base branch."""
+        with self._lock:
+            pulls = {run.pull for run in self._runs.values() if run.pull.repo == repo}
+        newest = [run for pull in pulls if (run := self.newest(pull)) is not None]
+        waiting = [run.pull for run in newest if run.state is RunState.WAITING_BASE]
+        return sorted(waiting, key=lambda pull: pull.number)
+
     def count(self) -> Mapping[str, int]:
         """Return how many runs are in each state."""
         with self._lock:
             return Counter(run.state.value for run in self._runs.values())
+
+
+class MemoryHistory:
+    """Observations in a dictionary: repository and key to time and observation."""
+
+    def __init__(self) -> None:
+        self._rows: dict[tuple[str, str], tuple[datetime, Observation]] = {}
+        self._lock = threading.Lock()
+
+    def remember(self, repo: str, observations: Sequence[Observation], at: datetime) -> None:
+        """Keep the observations, each key of a repository once."""
+        with self._lock:
+            for one in observations:
+                self._rows.setdefault((repo, one.key), (at, one))
+
+    def records(
+        self, repo: str, failures: Sequence[tuple[str, str]], since: datetime
+    ) -> Mapping[tuple[str, str], Record]:
+        """Return what is known of each check and fingerprint; unknown ones were never seen."""
+        with self._lock:
+            rows = [(at, one) for (where, _), (at, one) in self._rows.items() if where == repo]
+        found: dict[tuple[str, str], list[tuple[datetime, bool]]] = {each: [] for each in failures}
+        for at, one in rows:
+            if at >= since and (one.check, one.fingerprint) in found:
+                found[one.check, one.fingerprint].append((at, one.flaked))
+        return {
+            failure: Record(
+                seen=len(seen),
+                flaked=sum(flaked for _, flaked in seen),
+                last_at=max((at for at, _ in seen), default=None),
+            )
+            for failure, seen in found.items()
+        }
+
+    def forget(self, before: datetime) -> int:
+        """Remove what was observed *before*, and return how much that was."""
+        with self._lock:
+            old = [key for key, (at, _) in self._rows.items() if at < before]
+            for key in old:
+                del self._rows[key]
+        return len(old)
 
 
 class MemoryAudit:

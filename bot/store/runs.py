@@ -5,14 +5,18 @@ each is one atomic statement, so two processes cannot give out the same generati
 """
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
 
 import msgspec
 import sqlalchemy as sa
 
-from bot.domain.runs import Fence, Run
+from bot.domain.runs import Fence, Run, RunState
 from bot.domain.values import PullRef, RunId, Sha
 from bot.store.database import Database
-from bot.store.tables import BUMPS, FENCES, RUNS, insert, plain
+from bot.store.projections import project
+from bot.store.tables import APPROVALS, BUMPS, FENCES, RUNS, insert, plain
+
+LONGEST_PASS = timedelta(days=1)  # a run's time of change may be when its pass began
 
 
 class SqlRuns:
@@ -82,7 +86,7 @@ class SqlRuns:
         return self._one(query)
 
     def save(self, run: Run) -> None:
-        """Store the run as it is now."""
+        """Store the run as it is now, and what the tables of `projections` tell of it."""
         searched = {
             "state": run.state.value,
             "head": run.head,
@@ -104,6 +108,7 @@ class SqlRuns:
                     set_={name: row.excluded[name] for name in searched},
                 )
             )
+            project(connection, run)
 
     def list(self, *, limit: int = 50) -> Sequence[Run]:
         """Return the runs that changed last, newest change first."""
@@ -118,6 +123,40 @@ class SqlRuns:
     def read(self, run: RunId) -> Run | None:
         """Return one run."""
         return self._one(sa.select(RUNS.c.record).where(RUNS.c.id == run))
+
+    def by_gate(self, gate: str) -> Run | None:
+        """Return the run that waits, or waited, at this gate."""
+        joined = RUNS.join(APPROVALS, APPROVALS.c.run_id == RUNS.c.id)
+        return self._one(
+            sa.select(RUNS.c.record).select_from(joined).where(APPROVALS.c.id == plain(gate))
+        )
+
+    def attempts_since(self, pull: PullRef, since: datetime) -> int:
+        """Count the attempts begun on a pull request since then, over all its runs."""
+        query = sa.select(RUNS.c.record).where(
+            RUNS.c.repo == pull.repo,
+            RUNS.c.number == pull.number,
+            RUNS.c.updated_at >= since - LONGEST_PASS,  # changed before, it has begun none since
+        )
+        with self._database.read() as connection:
+            runs = [_run(record) for record in connection.execute(query).scalars()]
+        return sum(attempt.started_at >= since for run in runs for attempt in run.attempts)
+
+    def waiting_for_base(self, repo: str) -> Sequence[PullRef]:
+        """Return the pull requests of a repository whose newest run waits for the base branch."""
+        newer = RUNS.alias("newer")
+        overtaken = sa.exists().where(
+            newer.c.repo == RUNS.c.repo,
+            newer.c.number == RUNS.c.number,
+            sa.tuple_(newer.c.started_at, newer.c.id) > sa.tuple_(RUNS.c.started_at, RUNS.c.id),
+        )
+        query = (
+            sa.select(RUNS.c.number)
+            .where(RUNS.c.repo == repo, RUNS.c.state == RunState.WAITING_BASE.value, ~overtaken)
+            .order_by(RUNS.c.number)
+        )
+        with self._database.read() as connection:
+            return [PullRef(repo, number) for number in connection.execute(query).scalars()]
 
     def count(self) -> Mapping[str, int]:
         """Return how many runs are in each state."""

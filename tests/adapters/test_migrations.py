@@ -37,18 +37,15 @@ def fill(database: Database, mark: str) -> None:
 
 
 def a_row(table: sa.Table, mark: str) -> dict[str, Any]:
-    row: dict[str, Any] = {}
-    for column in table.columns:
-        kind = column.type.python_type
-        if kind is str:
-            row[column.name] = mark
-        elif kind is int:
-            row[column.name] = sum(map(ord, mark))
-        elif kind is bytes:
-            row[column.name] = mark.encode()
-        else:
-            row[column.name] = sa.func.current_timestamp()
-    return row
+    values: dict[type, Any] = {
+        str: mark,
+        int: sum(map(ord, mark)),
+        float: 1.5,
+        bool: True,
+        bytes: mark.encode(),
+    }
+    now = sa.func.current_timestamp()
+    return {column.name: values.get(column.type.python_type, now) for column in table.columns}
 
 
 def rows(database: Database) -> dict[str, int]:

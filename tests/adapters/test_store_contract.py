@@ -13,12 +13,13 @@ import sqlalchemy as sa
 
 from bot.domain.errors import Broken, ConfigError, Gone, NeedsPerson, TryLater
 from bot.domain.ports import Audit, Deliveries, Delivery, Runs
-from bot.domain.runs import Attempt, Run, RunState
-from bot.domain.values import PullRef, RunId, Sha
+from bot.domain.runs import Attempt, Gate, Run, RunState
+from bot.domain.values import Observation, PullRef, Record, RunId, Sha
 from bot.store.audit import SqlAudit
 from bot.store.database import Database, connect
 from bot.store.deliveries import SqlDeliveries
-from bot.store.memory import MemoryAudit, MemoryDeliveries, MemoryRuns
+from bot.store.history import FlakyTest, SqlHistory
+from bot.store.memory import MemoryAudit, MemoryDeliveries, MemoryHistory, MemoryRuns
 from bot.store.migrate import migrate
 from bot.store.runs import SqlRuns
 from tests.support.postgres import Postgres, postgres, postgres_url
@@ -40,20 +41,23 @@ class Store:
     deliveries: Deliveries
     runs: Runs
     audit: Audit
+    history: SqlHistory | MemoryHistory
     count: Callable[[], object]
+    by_gate: Callable[[str], Run | None]
 
 
 def on(database: Database) -> Store:
     migrate(database)
-    runs = SqlRuns(database)
-    return Store(SqlDeliveries(database), runs, SqlAudit(database, StoppedClock()), runs.count)
+    runs, audit = SqlRuns(database), SqlAudit(database, StoppedClock())
+    deliveries, history = SqlDeliveries(database), SqlHistory(database)
+    return Store(deliveries, runs, audit, history, runs.count, runs.by_gate)
 
 
 @pytest.fixture(params=["memory", "sqlite", "postgresql"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
     if request.param == "memory":
-        runs = MemoryRuns()
-        yield Store(MemoryDeliveries(), runs, MemoryAudit(StoppedClock()), runs.count)
+        runs, audit = MemoryRuns(), MemoryAudit(StoppedClock())
+        yield Store(MemoryDeliveries(), runs, audit, MemoryHistory(), runs.count, runs.by_gate)
         return
     url = request.getfixturevalue("postgres_url") if request.param == "postgresql" else ""
     database = connect(url, tmp_path)
@@ -67,6 +71,15 @@ def sqlite(tmp_path: Path) -> Iterator[Database]:
     migrate(database)
     yield database
     database.close()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
+    url = request.getfixturevalue("postgres_url") if request.param == "postgresql" else ""
+    opened = connect(url, tmp_path)
+    migrate(opened)
+    yield opened
+    opened.close()
 
 
 def a_delivery(
@@ -239,6 +252,147 @@ class TestRuns:
             store.runs.save(a_run(f"run-{number}", after_s=number))
         assert [run.id for run in store.runs.list(limit=2)] == ["run-3", "run-2"]
         assert len(store.runs.list()) == 4
+
+    def test_attempts_are_counted_over_all_runs_of_the_pull_request(self, store: Store):
+        store.runs.save(a_run("old", attempts=attempts_at(0, 10)))
+        store.runs.save(a_run("new", after_s=15, attempts=attempts_at(15, 20), state=GREEN))
+        store.runs.save(a_run("other", pull=OTHER, attempts=attempts_at(15)))
+        counted = [
+            store.runs.attempts_since(PULL, NOW + timedelta(seconds=since))
+            for since in (-1, 0, 10, 11, 20, 21)
+        ]
+        assert counted == [4, 4, 3, 2, 1, 0]
+
+    def test_an_attempt_of_a_run_that_began_long_ago_counts(self, store: Store):
+        begun = 9 * 86_400
+        later = NOW + timedelta(seconds=begun)
+        store.runs.save(a_run("long", attempts=attempts_at(0, begun), updated_at=later))
+        store.runs.save(a_run("over", attempts=attempts_at(0)))
+        assert store.runs.attempts_since(PULL, later) == 1
+
+    def test_only_newest_runs_wait_for_the_base(self, store: Store):
+        for number, after_s, state in (
+            (3, 0, WAITING),  # waits
+            (1, 0, GREEN),
+            (1, 5, WAITING),  # waits
+            (2, 0, WAITING),
+            (2, 5, GREEN),  # was overtaken
+            (4, 0, RunState.WAITING_CI),
+        ):
+            pull = PullRef("octo/hello", number)
+            store.runs.save(a_run(f"{number}-{after_s}", pull=pull, after_s=after_s, state=state))
+        store.runs.save(a_run("elsewhere", pull=PullRef("octo/other", 5), state=WAITING))
+        assert store.runs.waiting_for_base("octo/hello") == [
+            PullRef("octo/hello", 1),
+            PullRef("octo/hello", 3),
+        ]
+        assert store.runs.waiting_for_base("octo/none") == []
+
+    def test_of_two_runs_that_began_at_once_one_is_the_newest(self, store: Store):
+        for pull, first, second in ((PULL, GREEN, WAITING), (OTHER, WAITING, GREEN)):
+            store.runs.save(a_run(f"a-{pull}", pull=pull, state=first))
+            store.runs.save(a_run(f"b-{pull}", pull=pull, state=second))
+        newest = store.runs.newest(PULL)
+        assert newest is not None
+        assert newest.state is WAITING
+        assert store.runs.waiting_for_base(PULL.repo) == [PULL]
+
+    def test_a_run_is_found_by_its_gate(self, store: Store):
+        run = a_run(gates=(a_gate("run-1-1"), a_gate("run-1-2")))
+        store.runs.save(run)
+        store.runs.save(a_run("run-2", gates=(a_gate("run-2-1"),)))
+        assert store.by_gate("run-1-2") == run
+        assert store.by_gate("run-3-1") is None
+        assert store.by_gate("\x00") is None
+
+
+GREEN, WAITING = RunState.GREEN, RunState.WAITING_BASE
+
+
+def attempts_at(*seconds: int) -> tuple[Attempt, ...]:
+    return tuple(
+        Attempt(
+            number=number,
+            trigger="t",
+            head=Sha("a" * 40),
+            started_at=NOW + timedelta(seconds=after_s),
+        )
+        for number, after_s in enumerate(seconds, start=1)
+    )
+
+
+def a_gate(name: str) -> Gate:
+    return Gate(name, ("security",), Sha("a" * 40), "why", "", NOW, NOW, NOW)
+
+
+def observed(key: str, *, flaked: bool = True, check: str = "ci", fingerprint: str = "f"):
+    return Observation(key, check, fingerprint, "test_a", flaked)
+
+
+class TestHistory:
+    def test_what_was_observed_is_summed_up_by_check_and_fingerprint(self, store: Store):
+        later = NOW + timedelta(hours=1)
+        one, two = observed("1"), observed("2", flaked=False)
+        store.history.remember("o/r", [one, two], NOW)
+        store.history.remember("o/r", [observed("3"), observed("4", check="lint")], later)
+        store.history.remember("o/r", [observed("5", fingerprint="g")], NOW)
+        store.history.remember("o/other", [observed("1")], NOW)
+        asked = [("ci", "f"), ("lint", "f"), ("lint", "g"), ("ci", "f")]
+        assert store.history.records("o/r", asked, NOW) == {
+            ("ci", "f"): Record(3, 2, later),
+            ("lint", "f"): Record(1, 1, later),
+            ("lint", "g"): Record(),
+        }
+        assert store.history.records("o/r", [], NOW) == {}
+
+    def test_the_same_observation_is_kept_once_and_as_it_was(self, store: Store):
+        store.history.remember("o/r", [observed("1"), observed("1", flaked=False)], NOW)
+        store.history.remember("o/r", [observed("1", flaked=False)], NOW + timedelta(days=1))
+        store.history.remember("o/r", [], NOW)
+        assert store.history.records("o/r", [("ci", "f")], NOW)["ci", "f"] == Record(1, 1, NOW)
+
+    def test_what_was_seen_before_counts_no_more(self, store: Store):
+        later = NOW + timedelta(seconds=1)
+        store.history.remember("o/r", [observed("1")], NOW)
+        store.history.remember("o/r", [observed("2")], later)
+        assert store.history.records("o/r", [("ci", "f")], later)["ci", "f"] == Record(1, 1, later)
+
+    def test_old_observations_can_be_forgotten(self, store: Store):
+        store.history.remember("o/r", [observed("1")], NOW)
+        store.history.remember("o/r", [observed("2")], NOW + timedelta(days=1))
+        assert store.history.forget(NOW + timedelta(seconds=1)) == 1
+        assert store.history.forget(NOW + timedelta(seconds=1)) == 0
+        assert store.history.records("o/r", [("ci", "f")], NOW)["ci", "f"].seen == 1
+
+    def test_any_text_can_be_looked_for(self, store: Store):
+        odd = observed("k\x00", check="c\x00'; --", fingerprint="\x00é")
+        store.history.remember("o/r", [odd], NOW)
+        failure = (odd.check, odd.fingerprint)
+        assert store.history.records("o/r", [failure], NOW) == {failure: Record(1, 1, NOW)}
+
+
+class TestFlaky:
+    def test_the_worst_come_first_and_the_reliable_not_at_all(self, database: Database):
+        history, later = SqlHistory(database), NOW + timedelta(hours=1)
+        for repo, test, verdicts in (
+            ("o/a", "often", [True, True, False]),
+            ("o/a", "once", [False, True, False]),
+            ("o/a", "real", [False, False]),
+            ("o/b", "twice", [True, True]),
+        ):
+            seen = [
+                Observation(f"{test}-{n}", "ci", str(n), test, flaked)
+                for n, flaked in enumerate(verdicts)
+            ]
+            history.remember(repo, seen[:-1], later)
+            history.remember(repo, seen[-1:], NOW)
+        twice = FlakyTest("o/b", "ci", "twice", 2, 2, 1.0, later)
+        often = FlakyTest("o/a", "ci", "often", 3, 2, 0.667, later)
+        once = FlakyTest("o/a", "ci", "once", 3, 1, 0.333, later)
+        assert history.flaky() == [twice, often, once]
+        assert history.flaky(limit=1) == [twice]
+        assert history.flaky("o/a") == [often, once]
+        assert history.flaky("o/none") == []
 
 
 class TestAudit:
