@@ -31,12 +31,14 @@ from bot.runtime.workflows import Repairs
 from bot.store import database as store
 from bot.store.audit import SqlAudit
 from bot.store.deliveries import SqlDeliveries
+from bot.store.history import SqlHistory
 from bot.store.migrate import migrate, pending
 from bot.store.nodes import node as become_node
 from bot.store.runs import SqlRuns
 from bot.telemetry import sentry
 from bot.telemetry.metrics import PrometheusTelemetry
-from bot.web.api import classify
+from bot.web.api import approvals, classify
+from bot.web.api import runs as run_routes
 from bot.web.app import Application, application
 from bot.web.webhooks import Webhooks
 from bot.workspace import sandbox as sandboxes
@@ -142,6 +144,7 @@ def build(
             backends=Registry(watched.current, sandbox, Chat()),
             deliveries=deliveries,
             runs=runs,
+            history=SqlHistory(database),
             audit=SqlAudit(database, clock),
             clock=clock,
             telemetry=telemetry,
@@ -159,7 +162,11 @@ def build(
         },
         metrics=telemetry.render,
         lifespan=_lifespan(inbox, worker, database, github),
-        routes=classify.routes(server.api_token, clock),
+        routes=(
+            *classify.routes(server.api_token, clock),
+            *run_routes.routes(server.api_token, read_run=runs.read, inbox=inbox, clock=clock),
+            *approvals.routes(server.api_token, by_gate=runs.by_gate, inbox=inbox, clock=clock),
+        ),
     )
     return App(web, database, ports, github, worker)
 

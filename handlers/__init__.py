@@ -12,9 +12,11 @@ from bot.domain.events import (
     ChecksChanged,
     CommandGiven,
     Event,
+    GateAnswered,
     InstallationChanged,
     Pinged,
     PullChanged,
+    RetryAsked,
     Swept,
 )
 from bot.domain.facts import EventFacts, Need
@@ -32,8 +34,8 @@ def needs(event: Event) -> frozenset[Need]:
             return pulls.NEEDS
         case CommandGiven():
             return commands.NEEDS
-        case ButtonPressed():
-            return commands.BUTTON_NEEDS
+        case ButtonPressed() | GateAnswered() | RetryAsked():
+            return commands.OTHER_NEEDS
         case InstallationChanged() | Pinged():
             return frozenset()
         case Swept():
@@ -42,7 +44,9 @@ def needs(event: Event) -> frozenset[Need]:
             assert_never(event)
 
 
-def decide(event: Event, facts: EventFacts) -> Decision:
+def decide(  # noqa: PLR0911 -- one match over the closed union
+    event: Event, facts: EventFacts
+) -> Decision:
     """Return what to do about an event."""
     match event:
         case ChecksChanged():
@@ -53,6 +57,10 @@ def decide(event: Event, facts: EventFacts) -> Decision:
             return commands.decide(event, facts)
         case ButtonPressed():
             return commands.decide_button(event, facts)
+        case GateAnswered():
+            return commands.decide_answer(event, facts)
+        case RetryAsked():
+            return commands.decide_retry(event, facts)
         case InstallationChanged():
             return installs.decide(event)
         case Swept():

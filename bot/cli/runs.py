@@ -51,13 +51,28 @@ def show_run(
     as_json: AsJson = False,
 ) -> None:
     """Show one run with its attempts."""
-    found = _runs().read(RunId(run))
-    if found is None:
-        raise ConfigError(f"there is no run {run}; `regreen runs list` shows those there are")
+    found = _found(run)
     if as_json:
         typer.echo(json.dumps(msgspec.to_builtins(found), indent=2))
         return
     _print(found, load.storage()[1])
+
+
+@app.command("diff")
+def show_diff(
+    run: Annotated[str, typer.Argument(help="The run's id, as `runs list` shows it.")],
+) -> None:
+    """Print the change that waits for an approval, whole; else that of the newest attempt."""
+    found = _found(run)
+    attempt = found.attempts[-1].diff if found.attempts else ""
+    typer.echo(found.gate.diff if found.gate else attempt)
+
+
+def _found(run: str) -> Run:
+    found = _runs().read(RunId(run))
+    if found is None:
+        raise ConfigError(f"there is no run {run}; `regreen runs list` shows those there are")
+    return found
 
 
 def _print(run: Run, data_dir: Path) -> None:

@@ -6,6 +6,7 @@ to end. `BackendConfig` and `Server` hold secrets and stay in the process.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from pathlib import Path
 
 import msgspec
@@ -26,13 +27,17 @@ DEFAULT_MULTIPLIERS: Mapping[str, float] = {
     FailureType.RATE_LIMIT: 2.0,
     FailureType.UNKNOWN: 1.5,
 }
+_MOST_HUNDREDTHS = 2**64 - 1
 
 
 class RetryPolicy(Value, frozen=True):
     """How often and when to try again (seed 4's table, seed 1's backoff); delays are seconds.
 
     `per_step_attempts` counts for each backend tier, so three primary and three fallback attempts
-    fit into `total_attempts`.
+    fit into `total_attempts`. `daily_attempts` holds for a pull request over 24 hours, even when it
+    was green in between: what undoes our work again and again does not loop with us. A failure
+    counts as flaky when it was seen `flaky_seen` times, in at least `flaky_rate` of them without
+    cause; the `flaky_streak`-th such verdict in a row takes it for real.
     """
 
     retries: dict[str, int] = msgspec.field(default_factory=lambda: dict(DEFAULT_RETRIES))
@@ -41,11 +46,16 @@ class RetryPolicy(Value, frozen=True):
     cap_s: float = 60.0
     total_attempts: int = 6
     per_step_attempts: int = 3
+    daily_attempts: int = 12
     rejected_base_s: float = 10.0
+    rejected_factor: float = 2.0
     rejected_cap_s: float = 600.0
     jitter: bool = True
     same_error: int = 3
     same_diff: int = 3
+    flaky_seen: int = 2
+    flaky_rate: float = 0.5
+    flaky_streak: int = 3
 
 
 class GuardPolicy(Value, frozen=True):
@@ -70,6 +80,35 @@ class GuardPolicy(Value, frozen=True):
     )
 
 
+class QaPolicy(Value, frozen=True):
+    """The QA pass after a rejection (seed 1): the same change, sent back with what was found.
+
+    `max_sessions` bounds the attempts of a run that have one, `max_iterations` the tries of each.
+    Without `feedback` the next attempt is not told why the one before it was rejected.
+    """
+
+    enabled: bool = False
+    feedback: bool = True
+    max_sessions: int = 3
+    max_iterations: int = 2
+
+
+class PlanningPolicy(Value, frozen=True):
+    """The plan before the fix: `within_s` seconds for all of it, `synthesis` makes one of many."""
+
+    enabled: bool = False
+    within_s: float = 120.0
+    synthesis: str = ""
+
+
+class ApprovalPolicy(Value, frozen=True):
+    """Who answers at a gate (`write` or `admin`), and after how many seconds we remind and end."""
+
+    role: str = "write"
+    remind_s: float = 86_400.0
+    expire_s: float = 604_800.0
+
+
 class BackendName(Value, frozen=True):
     """A backend as decisions see it: its name and the model that it would use."""
 
@@ -77,22 +116,80 @@ class BackendName(Value, frozen=True):
     model: str
 
 
+class Drain(StrEnum):
+    """A job that works through a chain of backends (seed 2)."""
+
+    PLANNING = "planning"
+    DEVELOPMENT = "development"
+    REVIEW = "review"
+    FIX = "fix"
+    COMMIT = "commit"
+    ANALYSIS = "analysis"
+
+
+class Chain(Value, frozen=True):
+    """Backends in their order, under the name that the file gives them; disabled ones left out."""
+
+    name: str
+    backends: tuple[BackendName, ...]
+
+
+class Drains(Value, frozen=True):
+    """Which chain each drain works through, and how patiently (seed 2); times are milliseconds.
+
+    A drain without a chain is not in `chains`. `max_retries` counts for one backend, `max_cycles`
+    for trips through a whole chain. `provider_fallback` holds for a backend the flags of the models
+    to try. `multiplier_hundredths` is 200 for a factor of 2.0.
+    """
+
+    chains: dict[Drain, Chain] = msgspec.field(default_factory=dict)
+    provider_fallback: dict[str, tuple[str, ...]] = msgspec.field(default_factory=dict)
+    max_retries: int = 3
+    retry_delay_ms: int = 1_000
+    multiplier_hundredths: int = 200
+    max_backoff_ms: int = 60_000
+    max_cycles: int = 3
+
+    def backoff_ms(self, cycle: int) -> int:
+        """Return the wait before a cycle, the first being 0: `min(base·mult^cycle, cap)`.
+
+        Whole numbers throughout, as in the seed, so that the values are the same everywhere.
+        """
+        hundredths = self.retry_delay_ms * 100
+        for _ in range(cycle):
+            grown = min(hundredths * self.multiplier_hundredths // 100, _MOST_HUNDREDTHS)
+            if grown == hundredths:  # nothing, constant or saturated: so it stays
+                break
+            hundredths = grown
+        return min(hundredths // 100, self.max_backoff_ms)
+
+
 class Policy(Value, frozen=True):
-    """Everything that decisions depend on, without secrets."""
+    """Everything that decisions depend on, without secrets.
+
+    `planners` and `analysts` are the backends of those two drains; without any there is no such
+    step. `base_look_s` is how often a base branch that fails, too, is looked at again.
+    """
 
     autofix: bool = True
     fixers: bool = True
     settle_s: float = 10.0
     sweep_s: float = 900.0
     rescue_s: float = 15.0
+    base_look_s: float = 900.0
     write_pause_s: float = 1.0
     fallback_after: int = 3
     primary: tuple[BackendName, ...] = ()
     fallback: tuple[BackendName, ...] = ()
+    planners: tuple[BackendName, ...] = ()
+    analysts: tuple[BackendName, ...] = ()
     trusted_markers: tuple[str, ...] = ()
     patterns: tuple[FailurePattern, ...] = ()
     retry: RetryPolicy = RetryPolicy()
     guard: GuardPolicy = GuardPolicy()
+    qa: QaPolicy = QaPolicy()
+    planning: PlanningPolicy = PlanningPolicy()
+    approvals: ApprovalPolicy = ApprovalPolicy()
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +211,7 @@ class BackendConfig:
     timeout_s: float | None = None
     max_retries: int | None = None
     options: tuple[str, ...] = ()
+    options_for_noedit: tuple[str, ...] = ()  # instead of `options` where nothing is edited
     providers: tuple[str, ...] = ()
     model_provider: str | None = None
     settings: str | None = None
@@ -147,6 +245,7 @@ class Configuration:
     policy: Policy = field(default_factory=Policy)
     backends: Mapping[str, BackendConfig] = field(default_factory=dict)
     fallback: tuple[BackendConfig, ...] = ()
+    drains: Drains = field(default_factory=Drains)
     sandbox: SandboxConfig = SandboxConfig()
     source: Path | None = None
     warnings: tuple[str, ...] = ()

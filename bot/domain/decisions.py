@@ -12,7 +12,7 @@ class Ignore(Variant, frozen=True):
 class Settle(Variant, frozen=True):
     """Look at the pull request once its checks have settled; at once when a person asked.
 
-    `again` lifts a stop, a block or a wait of the newest run: a person asked for another try.
+    `again` lifts a stop, a block or a wait of the newest run: `by` asked for another try.
     `head` is what the person who asked saw; on a fork the word counts for that alone.
     """
 
@@ -21,6 +21,17 @@ class Settle(Variant, frozen=True):
     now: bool = False
     again: bool = False
     head: Sha | None = None
+    by: str = ""
+
+
+class Judge(Variant, frozen=True):
+    """`by` said yes or no to the change that waits at the gate of this pull request."""
+
+    pull: PullRef
+    approved: bool
+    reason: str
+    head: Sha
+    by: str
 
 
 class Supersede(Variant, frozen=True):
@@ -55,7 +66,7 @@ class Tell(Variant, frozen=True):
     reason: str
 
 
-Verdict = Ignore | Settle | Supersede | Stop | Reset | Tell
+Verdict = Ignore | Settle | Judge | Supersede | Stop | Reset | Tell
 
 
 class Acknowledge(Variant, frozen=True):

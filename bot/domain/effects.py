@@ -15,9 +15,12 @@ from bot.domain.values import (
     Command,
     FailingStep,
     FailurePattern,
+    Observation,
     PullRef,
+    Question,
     Sha,
     Task,
+    Value,
     Variant,
     Verification,
 )
@@ -30,11 +33,12 @@ class ReadFacts(Variant, frozen=True):
 
 
 class ReadFailures(Variant, frozen=True):
-    """Read and classify the logs of the failing checks."""
+    """Read and classify the logs of the failing checks, and those that fail on the base as well."""
 
     pull: PullRef
     head: Sha
     base: Sha
+    base_branch: str
     checks: tuple[Check, ...]
     patterns: tuple[FailurePattern, ...] = ()
 
@@ -65,6 +69,16 @@ class RunBackend(Variant, frozen=True):
     announce: tuple[str, ...] = ()  # lines for the log
 
 
+class Consult(Variant, frozen=True):
+    """Ask several backends the same at once; none of them changes anything that is kept."""
+
+    backends: tuple[str, ...]
+    head: Sha
+    question: Question
+    within_s: float
+    onto: str = ""
+
+
 class Verify(Variant, frozen=True):
     """Have the gatekeeper run the commands over a fresh tree at `head` with the diff applied."""
 
@@ -81,6 +95,16 @@ class BuildCommit(Variant, frozen=True):
     pull: PullRef
     parent: Sha
     diff: str
+    message: str
+    at: datetime
+
+
+class BuildRevert(Variant, frozen=True):
+    """Make a commit on `parent` that holds what `like` held, without pushing."""
+
+    pull: PullRef
+    parent: Sha
+    like: Sha
     message: str
     at: datetime
 
@@ -115,6 +139,13 @@ class RetireMarkers(Variant, frozen=True):
     pull: PullRef
 
 
+class Remember(Variant, frozen=True):
+    """Store which failures turned out to be flaky and which were real."""
+
+    pull: PullRef
+    observations: tuple[Observation, ...]
+
+
 class EndPass(Variant, frozen=True):
     """Store the run and let go of it; look again after `wake_after_s` when that is set."""
 
@@ -128,12 +159,15 @@ Effect = (
     | Comment
     | ShowCard
     | RunBackend
+    | Consult
     | Verify
     | BuildCommit
+    | BuildRevert
     | SaveRun
     | Push
     | Rerun
     | RetireMarkers
+    | Remember
     | EndPass
 )
 
@@ -170,6 +204,20 @@ class BackendEnded(Variant, frozen=True):
 
     answer: Answer
     diff: str
+    at: datetime
+
+
+class Opinion(Value, frozen=True):
+    """What one backend said to a question."""
+
+    backend: str
+    answer: Answer
+
+
+class Consulted(Variant, frozen=True):
+    """What every backend said that was asked, in the order in which they were named."""
+
+    opinions: tuple[Opinion, ...]
     at: datetime
 
 
@@ -219,6 +267,7 @@ Outcome = (
     | FailuresRead
     | Commented
     | BackendEnded
+    | Consulted
     | Verified
     | CommitBuilt
     | Pushed

@@ -47,13 +47,32 @@ class CommandGiven(Variant, frozen=True):
 
 
 class ButtonPressed(Variant, frozen=True):
-    """A person pressed Fix, Re-run or Stop on our check run, or asked to re-run it."""
+    """A person pressed a button of our check run, or asked to re-run it."""
 
     pull: PullRef
     head: Sha
     button: str
     author: str
     author_id: int
+
+
+class GateAnswered(Variant, frozen=True):
+    """An approval came over the API: `by` is the GitHub login whose word it is."""
+
+    pull: PullRef
+    gate: str
+    approved: bool
+    sha: Sha
+    by: str
+    reason: str = ""
+
+
+class RetryAsked(Variant, frozen=True):
+    """Another try of a run was asked for over the API, in the name of `by`."""
+
+    pull: PullRef
+    run: str
+    by: str
 
 
 class InstallationChanged(Variant, frozen=True):
@@ -81,6 +100,8 @@ Event = (
     | PullChanged
     | CommandGiven
     | ButtonPressed
+    | GateAnswered
+    | RetryAsked
     | InstallationChanged
     | Swept
     | Pinged

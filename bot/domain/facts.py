@@ -32,10 +32,12 @@ class EventFacts(Value, frozen=True):
 class RepairFacts(Value, frozen=True):
     """What one pass of a run sees of the pull request.
 
-    `comments` are those that may count attempts, over all pages, oldest first, cut short.
+    `comments` are those that may count attempts, over all pages, oldest first, cut short. `recent`
+    is how many attempts were begun on it within the last 24 hours, whatever their runs.
     """
 
     now: datetime
     pull: Pull | None
     checks: tuple[Check, ...] = ()
     comments: tuple[Comment, ...] = ()
+    recent: int = 0

@@ -19,8 +19,11 @@ from bot.domain.values import (
     Command,
     CommandResult,
     Comment,
+    Observation,
     Pull,
     PullRef,
+    Question,
+    Record,
     Remote,
     RunId,
     Sha,
@@ -63,6 +66,7 @@ class Repos(Protocol):
 
     def file(self, repo: str, path: str, ref: str) -> str | None: ...
     def permission(self, repo: str, login: str) -> str: ...
+    def tip(self, repo: str, branch: str) -> Sha: ...
     def remote(self, repo: str, *, write: bool) -> Remote: ...
     def installed(self) -> Sequence[str]: ...
 
@@ -88,6 +92,9 @@ class Trees(Protocol):
     ) -> Mapping[str, str]: ...
     def commit(
         self, repo: str, parent: Sha, diff: str, message: str, at: datetime, remote: Remote
+    ) -> Sha: ...
+    def restore(
+        self, repo: str, parent: Sha, like: Sha, message: str, at: datetime, remote: Remote
     ) -> Sha: ...
     def push(self, repo: str, branch: str, commit: Sha, lease: Sha, remote: Remote) -> str: ...
 
@@ -137,6 +144,15 @@ class Backends(Protocol):
     def run(
         self, backend: str, *, fallback: bool, task: Task, tree: Path, stop: Callable[[], bool]
     ) -> Answer: ...
+    def consult(
+        self,
+        backend: str,
+        *,
+        question: Question,
+        tree: Path,
+        within_s: float,
+        stop: Callable[[], bool],
+    ) -> Answer: ...
 
 
 # --- Store ------------------------------------------------------------------------------------
@@ -171,7 +187,8 @@ class Runs(Protocol):
 
     `fence` of an unknown pull request is generation 0 with no head. `advance` raises the generation
     when the head is another one; `bump` whatever the head, but the same key only once; `stop` says
-    that a person wants the work to end.
+    that a person wants the work to end. `attempts_since` counts the attempts begun on a pull
+    request, `waiting_for_base` names those of a repository that wait for their base branch.
     """
 
     def fence(self, pull: PullRef) -> Fence: ...
@@ -181,6 +198,21 @@ class Runs(Protocol):
     def save(self, run: Run) -> None: ...
     def list(self, *, limit: int = 50) -> Sequence[Run]: ...
     def read(self, run: RunId) -> Run | None: ...
+    def attempts_since(self, pull: PullRef, since: datetime) -> int: ...
+    def waiting_for_base(self, repo: str) -> Sequence[PullRef]: ...
+
+
+class History(Protocol):
+    """Which failures turned out to be flaky; `records` answers by check and fingerprint.
+
+    The same observation is kept once. What was seen before `since` counts no more.
+    """
+
+    def remember(self, repo: str, observations: Sequence[Observation], at: datetime) -> None: ...
+    def records(
+        self, repo: str, failures: Sequence[tuple[str, str]], since: datetime
+    ) -> Mapping[tuple[str, str], Record]: ...
+    def forget(self, before: datetime) -> int: ...
 
 
 class Audit(Protocol):
@@ -233,6 +265,7 @@ class Ports:
     backends: Backends
     deliveries: Deliveries
     runs: Runs
+    history: History
     audit: Audit
     clock: Clock
     telemetry: Telemetry

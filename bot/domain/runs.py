@@ -3,7 +3,7 @@
 from datetime import datetime
 from enum import StrEnum
 
-from bot.domain.values import PullRef, RunId, Sha, Usage, Value, Verification
+from bot.domain.values import FailureType, PullRef, RunId, Sha, Usage, Value, Verification
 
 
 class RunState(StrEnum):
@@ -13,15 +13,24 @@ class RunState(StrEnum):
     WAITING_CI = "waiting_ci"
     WAITING_DELAY = "waiting_delay"
     WAITING_PERSON = "waiting_person"
+    WAITING_BASE = "waiting_base"  # the base branch fails in the same way
     GREEN = "green"
     GAVE_UP = "gave_up"
+    BLOCKED = "blocked"  # going on makes no sense: the same again and again
     SUPERSEDED = "superseded"
     CLOSED = "closed"
     STOPPED = "stopped"
 
 
 FINAL = frozenset(
-    {RunState.GREEN, RunState.GAVE_UP, RunState.SUPERSEDED, RunState.CLOSED, RunState.STOPPED}
+    {
+        RunState.GREEN,
+        RunState.GAVE_UP,
+        RunState.BLOCKED,
+        RunState.SUPERSEDED,
+        RunState.CLOSED,
+        RunState.STOPPED,
+    }
 )
 
 
@@ -32,24 +41,142 @@ class Wish(StrEnum):
     FIX = "fix"  # try even where the policy alone would not
     STOP = "stop"  # end the run, and start none for this head
     RESET = "reset"  # begin to count attempts anew
+    APPROVE = "approve"  # let what waits at the gate go out
+    REJECT = "reject"  # throw it away
+
+
+class Request(Value, frozen=True):
+    """What a pass is asked for, by whom and why; `head` is what a person saw who asked."""
+
+    wish: Wish = Wish.LOOK
+    why: str = ""
+    head: Sha | None = None
+    by: str = ""
+
+    @property
+    def asked(self) -> bool:
+        """Whether a person asked for a try."""
+        return self.wish is Wish.FIX
+
+
+class Strategy(StrEnum):
+    """What is done about the failures of a head (`DESIGN.md`, Words)."""
+
+    RETRY = "retry"
+    PATCH = "patch"
+    REPLAN = "replan"
+    ESCALATE = "escalate"
+    ROLLBACK = "rollback"
+    GIVE_UP = "give_up"
 
 
 class Result(StrEnum):
-    """How an attempt ended (the seeds' outcomes), or that it has not yet."""
+    """How a choice or its attempt ended (the seeds' outcomes), or that it has not yet."""
 
     WORKING = "working"
+    RETRIED = "retried"
     PATCH_APPLIED = "patch_applied"
     PATCH_POSTED = "patch_posted"  # a fork: the verified patch stands in the comment
+    REPLANNED = "replanned"
     REJECTED = "rejected"
     ESCALATED = "escalated"
+    ROLLED_BACK = "rolled_back"
     GAVE_UP = "gave_up"
+    BLOCKED = "blocked"
     SUPERSEDED = "superseded"
+
+
+class Judged(Value, frozen=True):
+    """A failing check as a choice saw it; `fingerprint` is equal for the same failure."""
+
+    check: str
+    type: FailureType
+    confidence: float
+    message: str
+    fingerprint: str = ""
+
+
+class Choice(Value, frozen=True):
+    """One decision of a run with everything that it went by.
+
+    `inputs` are names and values for people; `attempt` is the number of the attempt that it led
+    to, 0 without one; `backoff_s` how long it had the run wait.
+    """
+
+    number: int
+    at: datetime
+    head: Sha
+    strategy: Strategy
+    reason: str
+    judged: tuple[Judged, ...] = ()
+    inputs: tuple[tuple[str, str], ...] = ()
+    attempt: int = 0
+    result: Result = Result.WORKING
+    backoff_s: float | None = None
+
+
+class Plan(Value, frozen=True):
+    """What an attempt sets out to do; `text` is a model's own plan, `by` who wrote it."""
+
+    id: str
+    at: datetime
+    goals: tuple[str, ...]
+    text: str = ""
+    by: tuple[str, ...] = ()
+
+
+class PlanDelta(Value, frozen=True):
+    """How a plan differs from the one before it, and what made it change (seed 4)."""
+
+    id: str
+    original: str
+    new: str
+    added: tuple[str, ...]
+    removed: tuple[str, ...]
+    triggered_by: str
+    at: datetime
+
+
+class GateState(StrEnum):
+    """Where an approval stands. All but the first are endings."""
+
+    PENDING = "pending"
+    APPROVED = "approved"
+    REJECTED = "rejected"
+    EXPIRED = "expired"
+    VOID = "void"  # a push, a green CI or a stop came first
+
+
+class Gate(Value, frozen=True):
+    """A proved change that waits for a person's yes; bound to `head`, the commit it goes onto.
+
+    `role` is the permission that an answer takes, `asked_by` the login that asked for the try and
+    so may not approve it. `diff` is the whole change, dropped once the gate is answered.
+    """
+
+    id: str
+    types: tuple[str, ...]  # security, policy, or rules of the guard
+    head: Sha
+    reason: str
+    diff: str
+    asked_at: datetime
+    remind_at: datetime
+    expires_at: datetime
+    role: str = "write"
+    asked_by: str = ""
+    state: GateState = GateState.PENDING
+    by: str = ""
+    at: datetime | None = None
+    note: str = ""
+    reminders: int = 0
 
 
 class Attempt(Value, frozen=True):
     """One trip through the pipeline; `tried` lists each backend and why it did not do.
 
-    `error_key` is equal for equal failures; `summary` is the backend's own account.
+    `error_key` is equal for equal failures; `summary` is the backend's own account. `plan` is the
+    id of the plan it followed, `qa` how often it was sent back with what the gatekeeper found.
+    `passed` are the checks that were green on its head, `worse` those that it turned red.
     """
 
     number: int
@@ -77,6 +204,10 @@ class Attempt(Value, frozen=True):
     ended_at: datetime | None = None
     outages: int = 0
     green: bool = False
+    plan: str = ""
+    qa: int = 0
+    passed: tuple[str, ...] = ()
+    worse: tuple[str, ...] = ()
 
 
 class Run(Value, frozen=True):
@@ -84,9 +215,11 @@ class Run(Value, frozen=True):
 
     `head` is the commit the run last looked at; `intent` the commit it is about to push or has
     pushed, recorded before the push so that the webhook it causes is known as ours.
-    `reruns` counts re-runs per failing check. `asked` is the head that a person asked to mend.
-    `notice` is the comment that tells of re-runs and of waiting, 0 when there is none. `since` is
-    the attempt from which the limits count: a reset forgives those before it.
+    `reruns` counts re-runs per failing check. `asked` is the head that a person asked to mend,
+    `asked_by` that person. `pushed_at` is when we last moved the branch. `notice` is the comment
+    that tells of re-runs and of waiting, 0 when there is none. `since` is the attempt from which
+    the limits count: a reset forgives those before it. `upstream` are the checks that failed in
+    the same way on the base branch.
     """
 
     id: RunId
@@ -100,15 +233,27 @@ class Run(Value, frozen=True):
     reruns: tuple[tuple[str, int], ...] = ()
     intent: Sha | None = None
     asked: Sha | None = None
+    asked_by: str = ""
+    pushed_at: datetime | None = None
     notice: int = 0
     since: int = 0
     reason: str = ""
     wake_at: datetime | None = None
+    upstream: tuple[str, ...] = ()
+    choices: tuple[Choice, ...] = ()
+    plans: tuple[Plan, ...] = ()
+    deltas: tuple[PlanDelta, ...] = ()
+    gates: tuple[Gate, ...] = ()
 
     @property
     def ended(self) -> bool:
         """Whether nothing will move this run any more."""
         return self.state in FINAL
+
+    @property
+    def gate(self) -> Gate | None:
+        """The gate at which a change waits."""
+        return next((gate for gate in self.gates if gate.state is GateState.PENDING), None)
 
 
 class Fence(Value, frozen=True):

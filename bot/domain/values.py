@@ -191,15 +191,45 @@ class FailurePattern(Value, frozen=True):
     name: str = ""
 
 
+class Record(Value, frozen=True):
+    """How often a failure was seen before, and how often it went away without a change to code."""
+
+    seen: int = 0
+    flaked: int = 0
+    last_at: datetime | None = None
+
+    @property
+    def rate(self) -> float:
+        """The share of its failures that were flaky."""
+        return self.flaked / self.seen if self.seen else 0.0
+
+
+class Observation(Value, frozen=True):
+    """That a failure of a check turned out to be flaky, or real; `test` tells people which it is.
+
+    `key` is the same when the same thing is observed again.
+    """
+
+    key: str
+    check: str
+    fingerprint: str
+    test: str
+    flaked: bool
+
+
 class FailingStep(Value, frozen=True):
     """A failing check with what its log said and how to run the same thing again.
 
     `run_lines` are the `run:` texts of the job's failing steps, from the base branch's workflow.
+    `record` is what is known of this failure from before; `upstream` says that the base branch
+    fails in the same way.
     """
 
     check: Check
     signal: Signal
     run_lines: tuple[str, ...] = ()
+    record: Record = Record()
+    upstream: bool = False
 
 
 class Usage(Value, frozen=True):
@@ -212,13 +242,39 @@ class Usage(Value, frozen=True):
 
 
 class Task(Value, frozen=True):
-    """What a backend is asked to mend; `feedback` says why the tries before this one failed."""
+    """What a backend is asked to mend; `feedback` says why the tries before this one failed.
+
+    `plan` is what was planned for it. With `again` the tree holds a change that did not pass, and
+    only what the feedback names is to be mended in it (the QA pass).
+    """
 
     pull: PullRef
     title: str
     steps: tuple[FailingStep, ...]
     commands: tuple[str, ...] = ()
     feedback: str = ""
+    plan: str = ""
+    again: bool = False
+
+
+class Purpose(StrEnum):
+    """What a question to a model is for."""
+
+    PLAN = "plan"
+    SYNTHESIS = "synthesis"  # one plan out of several
+    ANALYSIS = "analysis"  # does the change do what the plan says?
+
+
+class Question(Value, frozen=True):
+    """What a backend is asked without being asked to change anything.
+
+    `opinions` are the plans that a synthesis makes one of; `diff` is the change to judge.
+    """
+
+    purpose: Purpose
+    task: Task
+    diff: str = ""
+    opinions: tuple[str, ...] = ()
 
 
 class Command(Value, frozen=True):
@@ -272,7 +328,10 @@ class Conclusion(StrEnum):
 
 
 class Card(Value, frozen=True):
-    """Our check run `regreen` at one head; no conclusion means it is still in progress."""
+    """Our check run `regreen` at one head; no conclusion means it is still in progress.
+
+    `buttons` are the commands it offers, at most three.
+    """
 
     pull: PullRef
     head: Sha
@@ -280,7 +339,7 @@ class Card(Value, frozen=True):
     summary: str
     conclusion: Conclusion | None = None
     annotations: tuple[Annotation, ...] = ()
-    buttons: bool = False
+    buttons: tuple[str, ...] = ()
 
 
 class Remote(Value, frozen=True):

@@ -15,9 +15,19 @@ from bot.config.schema import BackendName, Policy
 from bot.domain import effects
 from bot.domain.effects import Commented, Effect, Outcome
 from bot.domain.facts import RepairFacts
-from bot.domain.runs import Attempt, Result, Run, RunState, Wish
-from bot.domain.values import Command, Conclusion, FailingStep, Pull, PullRef, RunId, Sha
-from bot.repair import attempts, messages
+from bot.domain.runs import (
+    Attempt,
+    GateState,
+    Request,
+    Result,
+    Run,
+    RunState,
+    Strategy,
+    Wish,
+)
+from bot.domain.values import Command, Conclusion, FailingStep, Pull, PullRef, RunId
+from bot.repair import approvals, attempts, messages
+from bot.repair.choices import chosen
 
 
 class Phase(Enum):
@@ -26,9 +36,13 @@ class Phase(Enum):
     READING = "reading"
     CLASSIFYING = "classifying"
     RERUNNING = "rerunning"
+    UNDOING = "undoing"
     OPENING = "opening"
+    PLANNING = "planning"
+    SYNTHESIZING = "synthesizing"
     FIXING = "fixing"
     VERIFYING = "verifying"
+    ANALYSING = "analysing"
     COMMITTING = "committing"
     INTENDING = "intending"
     PUSHING = "pushing"
@@ -41,19 +55,19 @@ class Pass:
     """One stretch of a run's work; `script` holds the effects that remain once it is closing.
 
     `chain` are the backends still to try; `reached` says that a model's backend gave an answer.
-    `kept` is what the fixers changed, if that was not enough alone.
+    `kept` is what the fixers changed, if that was not enough alone. `opinions` are the plans that
+    one is made of, `by` who wrote them, `gates` the approvals without which nothing goes out.
     `proofs` are the commands that prove a mend, `announce` lines for the log. `why` gives the
-    reason of a wish or of a re-run; `asked_at` is the head that a person saw who asked.
+    reason of a re-run or a rollback. `noticing` says that the notice has just been posted.
     """
 
     policy: Policy
     pull: PullRef
     run_id: RunId
     generation: int
-    wish: Wish
-    why: str
+    request: Request
     newest: Run | None
-    asked_at: Sha | None = None
+    why: str = ""
     phase: Phase = Phase.READING
     run: Run | None = None
     facts: RepairFacts | None = None
@@ -62,14 +76,20 @@ class Pass:
     announce: tuple[str, ...] = ()
     chain: tuple[BackendName, ...] = ()
     reached: bool = False
+    undoing: bool = False
+    planned: bool = False
+    opinions: tuple[str, ...] = ()
+    by: tuple[str, ...] = ()
+    gates: tuple[str, ...] = ()
     diff: str = ""
     kept: str = ""
+    noticing: bool = False
     script: tuple[Effect, ...] = ()
 
     @property
     def asked(self) -> bool:
         """Whether a person asked for a try."""
-        return self.wish is Wish.FIX
+        return self.request.wish is Wish.FIX
 
     @property
     def open_run(self) -> Run:
@@ -119,13 +139,41 @@ def park(state: Pass, reason: str, wake_after_s: float | None = None) -> Step:
 
 def ask(state: Pass, reason: str) -> Step:
     """Stop before an attempt and ask a person."""
+    state = choose(state, Strategy.ESCALATE, reason, result=Result.ESCALATED)
     return close(state, RunState.WAITING_PERSON, reason, headline="a person is needed")
 
 
-def escalate(state: Pass, reason: str, at: datetime) -> Step:
+def escalate(state: Pass, reason: str, at: datetime, *, wake_after_s: float | None = None) -> Step:
     """Stop the attempt where it is and ask a person."""
     state = with_attempt(state, result=Result.ESCALATED, reason=reason, ended_at=at)
-    return close(state, RunState.WAITING_PERSON, reason)
+    state = choose(state, Strategy.ESCALATE, reason, result=Result.ESCALATED)
+    return close(state, RunState.WAITING_PERSON, reason, wake_after_s=wake_after_s)
+
+
+def choose(
+    state: Pass,
+    strategy: Strategy,
+    reason: str,
+    *,
+    inputs: Sequence[tuple[str, str]] = (),
+    attempt: int = 0,
+    result: Result = Result.WORKING,
+    backoff_s: float | None = None,
+) -> Pass:
+    """Keep in the run what was decided and what it went by."""
+    run = chosen(
+        state.open_run,
+        state.policy,
+        at=state.seen.now,
+        strategy=strategy,
+        reason=reason,
+        steps=state.steps,
+        inputs=inputs,
+        attempt=attempt,
+        result=result,
+        backoff_s=backoff_s,
+    )
+    return replace(state, run=run)
 
 
 def close(
@@ -147,6 +195,8 @@ def close(
     )
     if run.attempts:
         run = put(run, _closed_attempt(run.attempts[-1], ending, reason))
+    if run.ended:
+        run = approvals.ended(run, GateState.VOID, state.seen.now)
     script = list(first)
     if run.attempts and run.attempts[-1].comment:
         script.append(comment(run, run.attempts[-1]))
@@ -160,7 +210,9 @@ def close(
     if ending is RunState.GREEN:
         script.append(effects.RetireMarkers(run.pull))
     script.append(effects.EndPass(run, wake_after_s))
-    return play(replace(state, run=run, phase=Phase.CLOSING, script=tuple(script)))
+    noticing = bool(headline) and not run.notice
+    closing = replace(state, run=run, phase=Phase.CLOSING, script=tuple(script), noticing=noticing)
+    return play(closing)
 
 
 CONCLUSIONS = {
@@ -168,7 +220,9 @@ CONCLUSIONS = {
     RunState.WAITING_DELAY: None,
     RunState.WORKING: None,
     RunState.WAITING_PERSON: Conclusion.ACTION_REQUIRED,
+    RunState.WAITING_BASE: Conclusion.NEUTRAL,
     RunState.GAVE_UP: Conclusion.ACTION_REQUIRED,
+    RunState.BLOCKED: Conclusion.ACTION_REQUIRED,
     RunState.GREEN: Conclusion.SUCCESS,
     RunState.SUPERSEDED: Conclusion.NEUTRAL,
     RunState.CLOSED: Conclusion.NEUTRAL,
@@ -194,7 +248,7 @@ def play(state: Pass, outcome: Outcome | None = None) -> Step:
 
 def _remember_notice(state: Pass, outcome: Outcome | None) -> Pass:
     """Keep the id of a notice just posted, so that the next one edits it."""
-    if not isinstance(outcome, Commented) or not state.script:
+    if not isinstance(outcome, Commented) or not state.noticing:
         return state
     end = state.script[-1]
     known = {attempt.comment for attempt in state.open_run.attempts}

@@ -1,9 +1,12 @@
 """Every state of a pass and every transition. Nothing else moves a run.
 
-    READING -> CLASSIFYING -> OPENING -> FIXING -> VERIFYING -> COMMITTING -> INTENDING -> PUSHING
-                                            ^          |
-                                            +----------+   the next backend, when one failed
+    READING -> CLASSIFYING -> OPENING -> [PLANNING -> [SYNTHESIZING]] ->
+        FIXING -> VERIFYING -> [ANALYSING] -> COMMITTING -> INTENDING -> PUSHING
+           ^          |
+           +----------+     the next backend when one failed, the same one for a QA pass
     CLASSIFYING -> RERUNNING               when no code is to blame
+    CLASSIFYING -> UNDOING -> INTENDING    when two pushes in a row made it worse
+    READING -> COMMITTING                  when a person let out what waited at the gate
     and from anywhere -> CLOSING: the report, step by step, then the end of the pass.
 
 `begin` and `advance` are pure: same state and outcome, same answer. The shell performs the effect,
@@ -23,6 +26,7 @@ from bot.domain.effects import (
     BackendEnded,
     Commented,
     CommitBuilt,
+    Consulted,
     FactsRead,
     FailuresRead,
     HeadMoved,
@@ -33,20 +37,33 @@ from bot.domain.effects import (
     Verified,
 )
 from bot.domain.errors import ConfigError
-from bot.domain.runs import Result, Run, RunState, Wish
-from bot.domain.values import (
-    CheckState,
-    Pull,
-    PullRef,
-    RunId,
-    Sha,
+from bot.domain.runs import (
+    Gate,
+    GateState,
+    Request,
+    Result,
+    Run,
+    RunState,
+    Strategy,
+    Wish,
 )
-from bot.repair import attempts, commands, messages, pipeline, retry
+from bot.domain.values import CheckState, Conclusion, Observation, Pull, PullRef, RunId, Sha
+from bot.repair import (
+    approvals,
+    attempts,
+    commands,
+    messages,
+    pipeline,
+    progress,
+    retry,
+    strategy,
+)
 from bot.repair.closing import (
     Pass,
     Phase,
     Step,
     ask,
+    choose,
     close,
     escalate,
     leave,
@@ -61,20 +78,17 @@ LAG_S = 60.0  # how long after our push GitHub may still show the head before it
 NO_CI_S = 1800.0  # a pushed commit that no check has begun on by then will have none
 
 
-def begin(  # noqa: PLR0913 -- what a pass begins with, all of it by keyword
+def begin(
     policy: Policy,
     pull: PullRef,
     *,
     run_id: RunId,
     generation: int,
     newest: Run | None,
-    wish: Wish = Wish.LOOK,
-    why: str = "",
-    asked_at: Sha | None = None,
+    request: Request,
 ) -> Step:
-    """Begin a pass; `run_id` is used if a new run begins, `asked_at` is what a person had seen."""
-    state = Pass(policy, pull, run_id, generation, wish, why, newest, asked_at)
-    return state, effects.ReadFacts(pull)
+    """Begin a pass; `run_id` is used if a new run begins."""
+    return Pass(policy, pull, run_id, generation, request, newest), effects.ReadFacts(pull)
 
 
 def advance(  # noqa: C901, PLR0911, PLR0912 -- this match is the table; cutting it would hide it
@@ -96,6 +110,8 @@ def advance(  # noqa: C901, PLR0911, PLR0912 -- this match is the table; cutting
             return pipeline.next_backend(with_attempt(state, comment=number), state.seen.now)
         case BackendEnded():
             return pipeline.backend_ended(state, outcome)
+        case Consulted():
+            return pipeline.consulted(state, outcome)
         case Verified():
             return pipeline.verified(state, outcome)
         case CommitBuilt():
@@ -103,13 +119,14 @@ def advance(  # noqa: C901, PLR0911, PLR0912 -- this match is the table; cutting
         case effects.Done():
             return _ran_again(state) if state.phase is Phase.RERUNNING else pipeline.push(state)
         case Pushed(at=at):
-            return pipeline.pushed(state, at)
+            return _undone(state, at) if state.undoing else pipeline.pushed(state, at)
 
 
 def _refused(state: Pass, reason: str) -> Step:
     if state.run is None:
         return replace(state, phase=Phase.ENDED), None
-    if state.phase in (Phase.CLASSIFYING, Phase.OPENING, Phase.RERUNNING):
+    before = (Phase.CLASSIFYING, Phase.OPENING, Phase.RERUNNING)
+    if state.phase in before or state.undoing:
         return ask(state, reason)
     return escalate(state, reason, state.seen.now)
 
@@ -123,13 +140,39 @@ def _read(state: Pass) -> Step:
         return leave(state, RunState.CLOSED, "the pull request is gone")
     live = state.newest if state.newest is not None and not state.newest.ended else None
     state = replace(state, run=live)
-    if state.wish in (Wish.STOP, Wish.RESET):
+    wish = state.request.wish
+    if wish in (Wish.STOP, Wish.RESET):
         return _obey(state, pull)
     if not pull.open:
         return leave(state, RunState.CLOSED, "the pull request is closed")
     if live is not None and pull.head not in (live.head, live.intent):
         return _other_head(state, live, pull)
+    if wish in (Wish.APPROVE, Wish.REJECT):
+        return _answer(state)
     return _judge(state, pull)
+
+
+def _answer(state: Pass) -> Step:
+    """Let out what waits at the gate, or throw it away; nothing if it waits no more."""
+    run, now, by = state.run, state.seen.now, state.request.by
+    gate = run.gate if run is not None else None
+    if run is None or gate is None or gate.head not in (state.request.head, run.head):
+        return park(state, "nothing waits for an approval")
+    run = msgspec.structs.replace(run, generation=state.generation, updated_at=now)
+    if state.request.wish is Wish.REJECT:
+        run = approvals.ended(run, GateState.REJECTED, now, by=by, note=state.request.why)
+        reason = f"{by} rejected the change"
+        reason += f": {state.request.why}" if state.request.why else ""
+        run = put(run, msgspec.structs.replace(run.attempts[-1], reason=reason))
+        return _give_up(replace(state, run=run), RunState.GAVE_UP, reason)
+    run = approvals.ended(run, GateState.APPROVED, now, by=by)
+    return pipeline.let_out(replace(state, run=run), gate)
+
+
+def _give_up(state: Pass, ending: RunState, reason: str) -> Step:
+    result = Result.BLOCKED if ending is RunState.BLOCKED else Result.GAVE_UP
+    state = choose(state, Strategy.GIVE_UP, reason, result=result)
+    return close(state, ending, reason)
 
 
 def _judge(state: Pass, pull: Pull) -> Step:
@@ -144,9 +187,30 @@ def _judge(state: Pass, pull: Pull) -> Step:
         if any(c.state is CheckState.CANCELLED and c.name not in passed for c in checks):
             return _wait(state, pull, "a check was cancelled", red=False)
         return _green(state, pull) if passed else _nothing_ran(state, pull)
+    if state.run is not None and (gate := state.run.gate) and not state.asked:
+        return _tend(state, gate)
     if reason := _not_now(state, pull):
         return park(state, reason)
     return _work(state, state.run or _new_run(state, pull), pull)
+
+
+def _tend(state: Pass, gate: Gate) -> Step:
+    """Remind people of what waits at the gate, once; in the end, give it up."""
+    run, now = state.open_run, state.seen.now
+    if now >= gate.expires_at:
+        state = replace(state, run=approvals.ended(run, GateState.EXPIRED, now))
+        days = (gate.expires_at - gate.asked_at).days
+        return _give_up(state, RunState.GAVE_UP, f"nobody approved the change within {days} days")
+    if gate.reminders or now < gate.remind_at:
+        return park(state, run.reason)
+    run = msgspec.structs.replace(
+        approvals.reminded(run), generation=state.generation, updated_at=now
+    )
+    key = messages.reminder_marker(gate)
+    reminder = effects.Comment(run.pull, key, messages.reminder_comment(run, gate))
+    assert run.gate is not None
+    end = effects.EndPass(run, approvals.next_look_s(run.gate, now))
+    return play(replace(state, run=run, phase=Phase.CLOSING, script=(reminder, end)))
 
 
 def _wait(state: Pass, pull: Pull, reason: str, *, red: bool) -> Step:
@@ -156,7 +220,8 @@ def _wait(state: Pass, pull: Pull, reason: str, *, red: bool) -> Step:
         if _asked(state, pull):
             run = msgspec.structs.replace(run, asked=pull.head)
         if state.asked:  # it waits for no person and no delay any more
-            run = msgspec.structs.replace(run, state=RunState.WORKING)
+            run = approvals.ended(run, GateState.VOID, state.seen.now)
+            run = msgspec.structs.replace(run, state=RunState.WORKING, asked_by=state.request.by)
         state = replace(state, run=run)
     return park(state, reason)
 
@@ -164,25 +229,23 @@ def _wait(state: Pass, pull: Pull, reason: str, *, red: bool) -> Step:
 def _nothing_ran(state: Pass, pull: Pull) -> Step:
     """Wait for a first check; ask a person when none has begun long after our push."""
     run = state.run
-    last = run.attempts[-1] if run is not None and run.attempts else None
-    if last is not None and last.commit == pull.head and last.ended_at is not None:
-        waiting = run is not None and run.state is RunState.WAITING_CI
-        late = (state.seen.now - last.ended_at).total_seconds() > NO_CI_S
-        if waiting and late and not state.seen.checks:
+    if run is not None and run.intent == pull.head and run.pushed_at is not None:
+        late = (state.seen.now - run.pushed_at).total_seconds() > NO_CI_S
+        if run.state is RunState.WAITING_CI and late and not state.seen.checks:
             return ask(state, "no check has begun on the pushed commit, so nothing says it is good")
     return _wait(state, pull, "no check ended", red=False)
 
 
 def _obey(state: Pass, pull: Pull) -> Step:
     """Stop or reset. A stopped head stays stopped, even if no run had begun for it."""
-    if state.wish is Wish.STOP:
+    if state.request.wish is Wish.STOP:
         newest = state.newest
         known = newest if newest is not None and newest.head == pull.head else None
         run = state.run or known or _new_run(state, pull)
         if not _lags(run, pull, state.seen.now):
             run = msgspec.structs.replace(run, head=pull.head)
         run = msgspec.structs.replace(run, generation=state.generation)
-        return close(replace(state, run=run), RunState.STOPPED, state.why)
+        return close(replace(state, run=run), RunState.STOPPED, state.request.why)
     retire = effects.RetireMarkers(state.pull)
     if state.run is None:
         return play(replace(state, phase=Phase.CLOSING, script=(retire,)))
@@ -193,9 +256,9 @@ def _obey(state: Pass, pull: Pull) -> Step:
 
 def _lags(run: Run, pull: Pull, now: datetime) -> bool:
     """Say whether GitHub may still show a head that our own push has just replaced."""
-    ended = run.attempts[-1].ended_at if run.attempts else None
-    ours = pull.head != run.head and pull.head in {attempt.head for attempt in run.attempts}
-    return ours and ended is not None and (now - ended).total_seconds() < LAG_S
+    known = {sha for attempt in run.attempts for sha in (attempt.head, attempt.commit)}
+    ours = pull.head != run.head and pull.head in known and run.pushed_at is not None
+    return ours and run.pushed_at is not None and (now - run.pushed_at).total_seconds() < LAG_S
 
 
 def _other_head(state: Pass, live: Run, pull: Pull) -> Step:
@@ -203,13 +266,16 @@ def _other_head(state: Pass, live: Run, pull: Pull) -> Step:
     if _lags(live, pull, state.seen.now) and state.generation == live.generation:
         return park(state, "GitHub still shows the head before our push", STALE_READ_S)
     if _asked(state, pull):
-        state = replace(state, run=msgspec.structs.replace(live, asked=pull.head))
+        asked = msgspec.structs.replace(
+            live, asked=pull.head, asked_by=state.request.by or live.asked_by
+        )
+        state = replace(state, run=asked)
     return leave(state, RunState.SUPERSEDED, "a new head was pushed", wake_after_s=0.0)
 
 
 def _asked(state: Pass, pull: Pull) -> bool:
     """Say whether a person asked for this head, perhaps of the run before a new head came."""
-    if state.asked and (not pull.fork or state.asked_at == pull.head):
+    if state.asked and (not pull.fork or state.request.head == pull.head):
         return True  # a fork's code runs only as the person saw it: its author may push at any time
     newest = state.newest
     handed_on = newest is not None and newest.state is RunState.SUPERSEDED
@@ -225,7 +291,7 @@ def _not_now(state: Pass, pull: Pull) -> str:
         return "automatic repair is off here: a person may ask with /regreen fix"
     if newest is None or newest.head != pull.head:
         return ""
-    if newest.state in (RunState.GAVE_UP, RunState.STOPPED):
+    if newest.state in (RunState.GAVE_UP, RunState.BLOCKED, RunState.STOPPED):
         return f"the run of this head has ended: {newest.reason}"
     if newest.state is RunState.WAITING_PERSON:
         return f"a person must act first: {newest.reason}"
@@ -255,8 +321,11 @@ def _work(state: Pass, run: Run, pull: Pull) -> Step:
         generation=state.generation,
         state=RunState.WORKING,
         asked=pull.head if _asked(state, pull) else run.asked,
+        asked_by=_asker(state, run),
+        upstream=() if state.asked else run.upstream,
         updated_at=state.seen.now,
     )
+    run = approvals.ended(run, GateState.VOID, state.seen.now)
     state = replace(state, run=run, phase=Phase.CLASSIFYING)
     if pull.fork and run.asked != pull.head:
         return ask(
@@ -266,8 +335,17 @@ def _work(state: Pass, run: Run, pull: Pull) -> Step:
         )
     failing = tuple(check for check in state.seen.checks if check.state is CheckState.FAILED)
     return state, effects.ReadFailures(
-        state.pull, pull.head, pull.base, failing, state.policy.patterns
+        state.pull, pull.head, pull.base, pull.base_branch, failing, state.policy.patterns
     )
+
+
+def _asker(state: Pass, run: Run) -> str:
+    """Return who asked for this try, perhaps of the run before a new head came."""
+    if state.asked:
+        return state.request.by
+    newest = state.newest
+    handed_on = newest is not None and newest.state is RunState.SUPERSEDED and not run.attempts
+    return newest.asked_by if handed_on and newest is not None else run.asked_by
 
 
 def _green(state: Pass, pull: Pull) -> Step:
@@ -284,14 +362,42 @@ def _green(state: Pass, pull: Pull) -> Step:
     times = max((count for _, count in run.reruns), default=0)
     lines = [f"{title}: the failed jobs passed when they ran again (re-run {times})."] * bool(times)
     state = replace(state, run=run)
-    return close(state, RunState.GREEN, title, headline=headline, lines=lines)
+    seen = _observed(run)
+    remember = (effects.Remember(run.pull, seen),) if seen else ()
+    return close(state, RunState.GREEN, title, headline=headline, lines=lines, first=remember)
+
+
+def _observed(run: Run) -> tuple[Observation, ...]:
+    """Return what the green tells of the failures before it.
+
+    What failed on this very commit went away by itself; what our last push mended was real.
+    """
+    last = run.attempts[-1] if run.attempts else None
+    mended = last.head if last is not None and last.commit == run.head else None
+    found = {
+        f"{run.id}:{choice.head}:{one.check}:{one.fingerprint}": Observation(
+            key=f"{run.id}:{choice.head}:{one.check}:{one.fingerprint}",
+            check=one.check,
+            fingerprint=one.fingerprint,
+            test=one.message,
+            flaked=choice.head == run.head,
+        )
+        for choice in run.choices
+        if choice.head in (run.head, mended)
+        for one in choice.judged
+        if one.fingerprint and one.check not in run.upstream
+    }
+    return tuple(found.values())
 
 
 # --- deciding: what kind of failure, what to do -----------------------------------------------
 
 
 def _failures_read(state: Pass, read: FailuresRead) -> Step:
-    state = replace(state, steps=read.steps)
+    steps = read.steps
+    if state.asked:  # a person who asks wants it mended here, wherever else it fails
+        steps = tuple(msgspec.structs.replace(step, upstream=False) for step in steps)
+    state = replace(state, steps=steps)
     lines = [line for step in read.steps for line in step.run_lines]
     try:
         proofs = commands.commands_for(read.repository_config, dict(read.manifests), lines)
@@ -301,19 +407,51 @@ def _failures_read(state: Pass, read: FailuresRead) -> Step:
 
 
 def _classified(state: Pass) -> Step:
-    match retry.strategy(state.steps, state.open_run, state.policy.retry):
-        case retry.Ask(reason):
+    run, policy = state.open_run, state.policy
+    if worse := progress.worse(run, state.steps):
+        run = put(run, msgspec.structs.replace(run.attempts[-1], worse=worse))
+        state = replace(state, run=run)
+        if good := progress.undo_to(run):
+            return _undo(state, good)
+    match strategy.strategy(state.steps, run, policy.retry):
+        case strategy.Ask(reason):
             return ask(state, reason)
-        case retry.Again() as again:
+        case strategy.Await() as wait:
+            return _await_base(state, wait)
+        case strategy.Again() as again:
             return _run_again(state, again)
-        case retry.Patch(steps, reason):
-            return pipeline.open_attempt(replace(state, steps=steps), reason)
+        case strategy.Patch() as patch:
+            return pipeline.open_attempt(state, patch)
 
 
-def _run_again(state: Pass, again: retry.Again) -> Step:
+def _await_base(state: Pass, wait: strategy.Await) -> Step:
+    """Push nothing while the base branch fails in the same way; look again now and then."""
+    run, again_s = state.open_run, state.policy.base_look_s
+    if run.upstream == wait.checks:
+        run = msgspec.structs.replace(run, state=RunState.WAITING_BASE)
+        end = effects.EndPass(run, again_s)
+        return play(replace(state, run=run, phase=Phase.CLOSING, script=(end,)))
+    state = replace(state, run=msgspec.structs.replace(run, upstream=wait.checks))
+    state = choose(state, Strategy.RETRY, wait.reason, result=Result.RETRIED, backoff_s=again_s)
+    return close(
+        state,
+        RunState.WAITING_BASE,
+        wait.reason,
+        headline="the base branch is broken",
+        lines=[messages.quote(wait.reason, 600), "I look again when it is green."],
+        wake_after_s=again_s,
+    )
+
+
+def _run_again(state: Pass, again: strategy.Again) -> Step:
     run, now = state.open_run, state.seen.now
     why = messages.quote(again.reason)
     waited = run.wake_at is not None and retry.due(run, now)
+    if not waited:
+        state = choose(
+            state, Strategy.RETRY, again.reason, result=Result.RETRIED, backoff_s=again.delay_s
+        )
+        run = state.open_run
     if again.delay_s > state.policy.settle_s and not waited and not state.asked:
         until = now + timedelta(seconds=again.delay_s)
         state = replace(state, run=msgspec.structs.replace(run, wake_at=until))
@@ -345,6 +483,43 @@ def _ran_again(state: Pass) -> Step:
         headline="ran the failed jobs again",
         lines=[
             state.why,
-            f"No code is to blame, so the failed jobs run again (re-run {times}).",
+            f"So the failed jobs run again, with the code as it is (re-run {times}).",
         ],
+    )
+
+
+# --- undoing: two pushes in a row made it worse -------------------------------------------------
+
+
+def _undo(state: Pass, good: Sha) -> Step:
+    """Put back what the branch held before the first of them, by a commit on top."""
+    run = state.open_run
+    bad = run.attempts[-2:]
+    names = ", ".join(f"`{name}`" for name in sorted({one for a in bad for one in a.worse}))
+    reason = f"attempts {bad[0].number} and {bad[1].number} turned {names} red, so both are undone"
+    state = choose(state, Strategy.ROLLBACK, reason, result=Result.ROLLED_BACK)
+    message = messages.rollback_message(run, reason)
+    at = state.seen.now.replace(microsecond=0)
+    build = effects.BuildRevert(state.pull, run.head, good, message, at)
+    return replace(state, phase=Phase.UNDOING, undoing=True, why=reason), build
+
+
+def _undone(state: Pass, at: datetime) -> Step:
+    """Report the rollback and leave the rest to CI: with other failures, other attempts follow."""
+    old, now_at = state.open_run, state.open_run.intent
+    assert now_at is not None
+    undone = tuple(msgspec.structs.replace(a, result=Result.ROLLED_BACK) for a in old.attempts[-2:])
+    lines = [messages.quote(state.why, 600), f"The branch is back at what it held, as {now_at}."]
+    title = f"Undid two attempts as {now_at[:10]}"
+    card = messages.card(old, old.head, title, lines, Conclusion.NEUTRAL, state.steps)
+    run = msgspec.structs.replace(
+        old, attempts=(*old.attempts[:-2], *undone), head=now_at, pushed_at=at, reruns=()
+    )
+    return close(
+        replace(state, run=run, steps=()),
+        RunState.WAITING_CI,
+        "CI runs on what the branch held before",
+        headline="undid what made it worse",
+        lines=lines,
+        first=[effects.ShowCard(card)],
     )

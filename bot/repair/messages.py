@@ -8,7 +8,7 @@ struck out: the text of this module is ours, the rest is only shown.
 import re
 from collections.abc import Sequence
 
-from bot.domain.runs import Attempt, Result, Run
+from bot.domain.runs import Attempt, Gate, GateState, Result, Run
 from bot.domain.values import (
     Annotation,
     Card,
@@ -20,12 +20,13 @@ from bot.domain.values import (
     Usage,
 )
 from bot.repair import attempts
-from bot.repair.gate import redact
+from bot.repair.guard import redact
 
 PROOF_CHARACTERS = 1_500
 DIFF_CHARACTERS = 20_000
 APPLY_CHARACTERS = 45_000  # a comment holds 65,536, and the proof must fit beside it
 EVIDENCE_CHARACTERS = 3_000
+PLAN_CHARACTERS = 4_000
 
 
 def fence(text: str, language: str = "") -> str:
@@ -65,9 +66,10 @@ def attempt_comment(run: Run, attempt: Attempt) -> str:
         attempts.marker(attempt.number, attempt.trigger, run.id),
         "",
         *_checklist(attempt),
+        *_at_the_gate(run, attempt),
         "",
         f"{_cost(attempt)} · Run `{run.id}`",
-        *_details(attempt),
+        *_details(run, attempt),
     ]
     return "\n".join(parts) + "\n"
 
@@ -78,6 +80,8 @@ def _headline(attempt: Attempt) -> str:
         what += f" and {len(attempt.failing) - 3} more"
     if attempt.green:
         return f"{what} green again"
+    if attempt.result is Result.ROLLED_BACK:
+        return f"undone, for it turned {', '.join(name(one) for one in attempt.worse[:3])} red"
     return {
         Result.WORKING: f"working on {what}",
         Result.PATCH_APPLIED: f"pushed a fix for {what}, CI is running",
@@ -85,6 +89,7 @@ def _headline(attempt: Attempt) -> str:
         Result.REJECTED: f"no fix for {what} yet",
         Result.ESCALATED: f"a person is needed for {what}",
         Result.GAVE_UP: f"giving up on {what}",
+        Result.BLOCKED: f"no progress on {what}",
         Result.SUPERSEDED: f"work on {what} was superseded",
     }[attempt.result]
 
@@ -121,6 +126,41 @@ def _proof_line(attempt: Attempt) -> str:
     return f"- [ ] **Not proved**{where}: {quote(verdict.reason)}"
 
 
+def _at_the_gate(run: Run, attempt: Attempt) -> list[str]:
+    """Tell who may let the change out, until when, and what came of it."""
+    if not run.gates or attempt is not run.attempts[-1] or run.gates[-1].head != attempt.head:
+        return []
+    gate = run.gates[-1]
+    by = f" by {quote(gate.by, 60)}" if gate.by else ""
+    match gate.state:
+        case GateState.PENDING:
+            return [f"- 🔒 {_how_to_answer(gate)}"]
+        case GateState.VOID:
+            return ["- 🔓 The question is void: the pull request went on without it"]
+        case state:
+            return [f"- 🔓 **{state.value.capitalize()}**{by}"]
+
+
+def _how_to_answer(gate: Gate) -> str:
+    others = f" other than {quote(gate.asked_by, 60)}, who asked for it" if gate.asked_by else ""
+    return (
+        f"**Waits for an approval** ({', '.join(gate.types)}): `/regreen approve {gate.head[:10]}` "
+        f"or `/regreen reject` by someone with {gate.role} permission{others}, until "
+        f"{gate.expires_at:%Y-%m-%d %H:%M} UTC. A push voids the question."
+    )
+
+
+def reminder_marker(gate: Gate) -> str:
+    """Return the hidden mark of a gate's reminder, the same for the same reminder."""
+    return f"<!-- regreen reminder gate={gate.id} -->"
+
+
+def reminder_comment(run: Run, gate: Gate) -> str:
+    """Return the comment that reminds people of a change at its gate."""
+    lines = ["### Regreen: a proved change still waits", reminder_marker(gate), ""]
+    return "\n".join([*lines, _how_to_answer(gate), "", f"<sub>Run `{run.id}`.</sub>"]) + "\n"
+
+
 def _size(diff: str) -> str:
     files = len(re.findall(r"^diff --git ", diff, re.MULTILINE))
     added = len(re.findall(r"^\+(?!\+\+ )", diff, re.MULTILINE))
@@ -142,12 +182,20 @@ def _cost(attempt: Attempt) -> str:
     return f"{money} · **Time:** {seconds:.0f} s"
 
 
-def _details(attempt: Attempt) -> list[str]:
+def _details(run: Run, attempt: Attempt) -> list[str]:
     parts: list[str] = []
+    plan = next((one for one in run.plans if one.id == attempt.plan), None)
+    delta = next((one for one in run.deltas if one.new == attempt.plan), None)
+    if plan is not None and (plan.text or delta is not None):
+        goals = "\n".join(f"- {quote(goal)}" for goal in plan.goals)
+        text = f"\n\n{fence(plan.text[:PLAN_CHARACTERS])}" if plan.text else ""
+        why = f"Planned anew because of {quote(delta.triggered_by)}.\n\n" if delta else ""
+        parts += _fold("The plan", f"{why}{goals}{text}")
     posted = attempt.result is Result.PATCH_POSTED
     if attempt.diff and not (posted and len(attempt.diff) > DIFF_CHARACTERS):
         shown = attempt.diff[:DIFF_CHARACTERS]
-        cut = "" if shown == attempt.diff else "\n(cut: the rest is in the commit)"
+        rest = "in the commit" if attempt.commit else f"shown by `regreen runs diff {run.id}`"
+        cut = "" if shown == attempt.diff else f"\n(cut: the rest is {rest})"
         parts += _fold("The change", fence(shown, "diff") + cut)
     if posted:
         parts += _fold("Apply it", _apply_command(attempt.diff), opened=True)
@@ -245,8 +293,13 @@ def card(
         summary="\n\n".join([*lines, *shown, f"Run `{run.id}`"]),
         conclusion=conclusion,
         annotations=tuple(_annotations(steps)),
-        buttons=conclusion is not None,
+        buttons=_buttons(run) if conclusion is not None else (),
     )
+
+
+def _buttons(run: Run) -> tuple[str, ...]:
+    """Return the commands that the check run offers; GitHub shows three at most."""
+    return ("approve", "reject", "stop") if run.gate else ("fix", "rerun", "stop")
 
 
 def _evidence(step: FailingStep) -> str:
@@ -276,7 +329,16 @@ def commit_message(run: Run, attempt: Attempt) -> str:
     told = (redact(_printable(text)) for _, text in attempt.evidence[:5])
     why = "\n".join(" ".join(text.split()) for text in told)
     trailers = f"Regreen-Run: {run.id}\nRegreen-Attempt: {attempt.number}"
+    gate = run.gates[-1] if run.gates else None
+    if gate is not None and gate.state is GateState.APPROVED and gate.head == attempt.head:
+        trailers += f"\nRegreen-Approved-By: {gate.by}"
     return f"{_inert(subject)}\n\n{_inert(why)}\n\n{trailers}\n"
+
+
+def rollback_message(run: Run, reason: str) -> str:
+    """Return the message of the commit that undoes our own."""
+    why = _inert(redact(_printable(reason)).replace("`", ""))
+    return f"Undo what made it worse\n\n{why}\n\nRegreen-Run: {run.id}\n"
 
 
 def _inert(text: str) -> str:

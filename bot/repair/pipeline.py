@@ -1,9 +1,11 @@
-"""One attempt: a backend, the guard, the gatekeeper, the commit, the push.
+"""One attempt: a plan, a backend, the guard, the gatekeeper, the analysis, the commit, the push.
 
 Each function takes the pass after an outcome and returns it with the next effect; `machine.advance`
-says which comes when. An attempt ends pushed, posted (for a fork), rejected, or with a person.
+says which comes when. Plan, analysis and QA pass are only made where they are configured. An
+attempt ends pushed, posted (for a fork), at a gate, rejected, or with a person.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -11,32 +13,39 @@ from hashlib import sha256
 
 import msgspec
 
-from bot.config.schema import BackendName
+from bot.config.schema import BackendName, PlanningPolicy
 from bot.domain import effects
 from bot.domain.answers import Answer, Ending
 from bot.domain.effects import (
     BackendEnded,
     CommitBuilt,
+    Consulted,
     Verified,
 )
-from bot.domain.runs import Attempt, Result, Run, RunState
+from bot.domain.runs import Attempt, Gate, Result, Run, RunState, Strategy
 from bot.domain.values import (
+    CheckState,
     Conclusion,
     FailureType,
+    Purpose,
+    Question,
     Task,
+    Verification,
 )
 from bot.failures.fingerprint import fingerprint
-from bot.repair import attempts, gate, messages, progress, retry
+from bot.repair import approvals, attempts, guard, messages, plans, progress, retry
 from bot.repair.closing import (
     Pass,
     Phase,
     Step,
+    choose,
     close,
     comment,
     escalate,
     put,
     with_attempt,
 )
+from bot.repair.strategy import COURSES, Patch
 from bot.routing.chain import route
 
 FIXERS = BackendName("fixers", "")
@@ -46,11 +55,13 @@ OUTAGES = frozenset(
 OUTAGE_ROUNDS = 10  # times an attempt waits for a backend before it counts as failed
 OUTAGE_WAIT_S = 60.0
 STORED_DIFF_CHARACTERS = 60_000
+VERDICT = re.compile(r"^\s*VERDICT:\s*(yes|no)\b", re.IGNORECASE | re.MULTILINE)
 
 
-def open_attempt(state: Pass, why: str) -> Step:
+def open_attempt(state: Pass, patch: Patch) -> Step:
     """Open the next attempt, or go on with one that waited for a backend."""
     run, facts = state.open_run, state.seen
+    state = replace(state, steps=patch.steps, gates=patch.gates)
     last = run.attempts[-1] if run.attempts else None
     if last is not None and last.result is Result.WORKING and last.head == run.head:
         chosen = route(state.policy, last.number - 1, state.pull.number)
@@ -61,8 +72,10 @@ def open_attempt(state: Pass, why: str) -> Step:
     count = attempts.count(facts.comments, state.policy.trusted_markers)
     chosen = route(state.policy, count, state.pull.number)
     failing = tuple(step.check.name for step in state.steps)
-    if not state.asked and (refusal := _no_more(state, failing, fallback=chosen.fallback)):
-        return close(state, RunState.GAVE_UP, refusal, headline="giving up")
+    if not state.asked and (over := _no_more(state, failing, fallback=chosen.fallback)):
+        return _give_up(state, *over, headline="giving up")
+    trigger = patch.trigger or _turns(run, state.policy.retry.same_error, fallback=chosen.fallback)
+    run = plans.planned(run, state.steps, facts.now, trigger)
     nth = attempts.tries_on(facts.comments, state.pull.number, run.head) + 1
     attempt = Attempt(
         number=count + 1,
@@ -74,8 +87,27 @@ def open_attempt(state: Pass, why: str) -> Step:
         types=tuple(step.signal.type.value for step in state.steps),
         error_key=_key([step.signal.fingerprint for step in state.steps]),
         evidence=messages.evidence_of(state.steps),
-        notices=(why, *chosen.notices, *(f"{name}: {reason}" for name, reason in chosen.skipped)),
+        notices=(
+            patch.reason,
+            *chosen.notices,
+            *(f"{name}: {reason}" for name, reason in chosen.skipped),
+        ),
+        plan=run.plans[-1].id,
+        passed=tuple(one.name for one in facts.checks if one.state is CheckState.PASSED),
     )
+    inputs = (
+        ("attempts counted on the pull request", str(count)),
+        ("tier", "fallback" if chosen.fallback else "primary"),
+        *((("replanned because of", trigger),) if trigger else ()),
+    )
+    state = choose(
+        replace(state, run=run),
+        Strategy.REPLAN if trigger else Strategy.PATCH,
+        patch.reason,
+        inputs=inputs,
+        attempt=attempt.number,
+    )
+    run = state.open_run
     run = msgspec.structs.replace(run, attempts=(*run.attempts, attempt), wake_at=None)
     state = replace(
         state,
@@ -87,11 +119,29 @@ def open_attempt(state: Pass, why: str) -> Step:
     return state, comment(run, attempt)
 
 
-def _no_more(state: Pass, failing: Sequence[str], *, fallback: bool) -> str:
+def _turns(run: Run, limit: int, *, fallback: bool) -> str:
+    """Say what makes the same plan senseless: it made things worse, or is about to be stuck."""
+    tier = [one for one in run.attempts[run.since :] if one.fallback is fallback]
+    if tier and tier[-1].worse:
+        return "made_worse"
+    return "same_error" if tier and progress.same_errors(tier) == limit - 1 else ""
+
+
+def _no_more(state: Pass, failing: Sequence[str], *, fallback: bool) -> tuple[RunState, str] | None:
+    """Return how and why the run ends here; None when another attempt may follow."""
     run, limits = state.open_run, state.policy.retry
-    return retry.spent(run, failing, fallback=fallback, retry=limits) or progress.stuck(
-        run.attempts[run.since :], fallback=fallback, retry=limits
-    )
+    if reason := retry.spent(run, failing, fallback=fallback, retry=limits):
+        return RunState.GAVE_UP, reason
+    counted, recent = run.attempts[run.since :], state.seen.recent
+    if reason := progress.stuck(counted, fallback=fallback, recent=recent, retry=limits):
+        return RunState.BLOCKED, reason
+    return None
+
+
+def _give_up(state: Pass, ending: RunState, reason: str, headline: str = "") -> Step:
+    result = Result.BLOCKED if ending is RunState.BLOCKED else Result.GAVE_UP
+    state = choose(state, Strategy.GIVE_UP, reason, result=result)
+    return close(state, ending, reason, headline=headline)
 
 
 def _with_fixers(state: Pass, chain: tuple[BackendName, ...]) -> tuple[BackendName, ...]:
@@ -110,6 +160,8 @@ def next_backend(state: Pass, now: datetime) -> Step:
     if not state.chain:
         return _exhausted(state, now)
     backend, rest = state.chain[0], state.chain[1:]
+    if not state.planned and state.policy.planners and state.proofs and backend != FIXERS:
+        return _ask_for_plan(replace(state, planned=True))
     state = replace(
         with_attempt(state, backend=backend.name, model=backend.model, verification=None, diff=""),
         chain=rest,
@@ -122,33 +174,112 @@ def next_backend(state: Pass, now: datetime) -> Step:
             ".github/regreen.toml on the base branch",
             now,
         )
-    task = Task(
+    told = _feedback(state.open_run) if state.policy.qa.feedback else ""
+    return _start(state, _task(state, told), state.kept)
+
+
+def _start(state: Pass, task: Task, onto: str) -> Step:
+    """Have the attempt's backend work, over the head with *onto* applied."""
+    attempt = state.attempt
+    fallback = attempt.fallback and attempt.backend != FIXERS.name
+    announce = state.announce if fallback and not attempt.qa else ()
+    head = state.open_run.head
+    work = effects.RunBackend(attempt.backend, fallback, head, task, onto, announce)
+    return replace(state, phase=Phase.FIXING), work
+
+
+def _task(state: Pass, feedback: str = "", *, again: bool = False) -> Task:
+    return Task(
         pull=state.pull,
         title=state.found.title,
         steps=state.steps,
         commands=tuple(command.run for command in state.proofs),
-        feedback=_feedback(state.open_run),
+        feedback=feedback,
+        plan=plans.told(state.open_run),
+        again=again,
     )
-    fallback = state.attempt.fallback and backend != FIXERS
-    announce = state.announce if fallback else ()
-    head = state.open_run.head
-    return state, effects.RunBackend(backend.name, fallback, head, task, state.kept, announce)
 
 
 def _feedback(run: Run) -> str:
     """Tell the next backend what has been tried on this head and why it did not do."""
-    parts: list[str] = []
-    for attempt in run.attempts[-3:]:
-        verdict = attempt.verification
-        if attempt.head != run.head or verdict is None or verdict.approved:
-            continue
-        failed = [result for result in verdict.results if not result.passed]
-        shown = failed[0].output[-3_000:] if failed else ""
-        parts.append(
-            f"Attempt {attempt.number} by {attempt.backend} proposed:\n{attempt.diff[:4_000]}\n"
-            f"It was rejected: {verdict.reason}\n{shown}"
-        )
-    return "\n\n".join(parts)
+    return "\n\n".join(
+        f"Attempt {attempt.number} by {attempt.backend} proposed:\n{attempt.diff[:4_000]}\n"
+        f"It was rejected: {attempt.reason}\n{_shown(attempt.verification)}"
+        for attempt in run.attempts[-3:]
+        if attempt.head == run.head and attempt.verification is not None and not attempt.commit
+    )
+
+
+def _shown(verdict: Verification | None) -> str:
+    """Return what the first command that failed wrote at its end."""
+    failed = [result for result in verdict.results if not result.passed] if verdict else []
+    return failed[0].output[-3_000:] if failed else ""
+
+
+# --- the drains beside the fix: planning and analysis -------------------------------------------
+
+
+def _ask_for_plan(state: Pass) -> Step:
+    limit = _limits_s(state.policy.planning)[0]
+    question = Question(Purpose.PLAN, _task(state))
+    names = tuple(one.name for one in state.policy.planners)
+    ask = effects.Consult(names, state.open_run.head, question, limit)
+    return replace(state, phase=Phase.PLANNING), ask
+
+
+def _limits_s(planning: PlanningPolicy) -> tuple[float, float]:
+    """Return how much of the time is for the plans and how much for making one of them."""
+    return planning.within_s * 2 / 3, planning.within_s / 3
+
+
+def consulted(state: Pass, heard: Consulted) -> Step:
+    """Take a plan or a judgement; what nobody gave is done without."""
+    usage = [state.attempt.usage, *(one.answer.usage for one in heard.opinions)]
+    state = with_attempt(state, usage=messages.total(usage))
+    said = [one for one in heard.opinions if one.answer.ending is Ending.NO_CHANGE]
+    texts = tuple(guard.redact(one.answer.text) for one in said)
+    names = tuple(one.backend for one in said)
+    if state.phase is Phase.ANALYSING:
+        return _analysed(state, texts, heard.at)
+    if state.phase is Phase.PLANNING and len(texts) > 1:
+        return _ask_for_one(replace(state, opinions=texts, by=names))
+    if state.phase is Phase.SYNTHESIZING:
+        texts = texts or state.opinions[:1]
+        names = state.by if said else state.by[:1]
+    if not texts:
+        failed = "; ".join(f"{one.backend}: {_why_not(one.answer)}" for one in heard.opinions)
+        state = _noted(state, f"no plan was made: {failed}")
+        return next_backend(state, heard.at)
+    run = plans.written(state.open_run, texts[0], names)
+    return next_backend(replace(state, run=run, opinions=(), by=()), heard.at)
+
+
+def _noted(state: Pass, notice: str) -> Pass:
+    return with_attempt(state, notices=(*state.attempt.notices, notice))
+
+
+def _ask_for_one(state: Pass) -> Step:
+    """Have one plan made out of several."""
+    policy = state.policy
+    maker = policy.planning.synthesis or policy.planners[0].name
+    question = Question(Purpose.SYNTHESIS, _task(state), opinions=state.opinions)
+    limit = _limits_s(policy.planning)[1]
+    ask = effects.Consult((maker,), state.open_run.head, question, limit)
+    return replace(state, phase=Phase.SYNTHESIZING), ask
+
+
+def _analysed(state: Pass, texts: Sequence[str], at: datetime) -> Step:
+    """Reject a proved change that most analysts say does something else than was planned."""
+    verdicts = [(found[1] == "yes", text) for text in texts if (found := VERDICT.search(text))]
+    against = [text for yes, text in verdicts if not yes]
+    if not verdicts:
+        state = _noted(state, "no analyst judged the change")
+    elif 2 * len(against) > len(verdicts):
+        reason = " ".join(VERDICT.sub("", against[0]).split())[:600]
+        return _reject(state, f"the analysis says no: {reason}", at)
+    else:
+        state = _noted(state, f"{len(verdicts) - len(against)} of {len(verdicts)} analysts agree")
+    return _prove(state, at)
 
 
 def _skip(state: Pass, reason: str, now: datetime) -> Step:
@@ -163,24 +294,29 @@ def backend_ended(state: Pass, ended: BackendEnded) -> Step:
     state = with_attempt(
         state,
         usage=messages.total([attempt.usage, answer.usage]),
-        summary=gate.redact(answer.text)[:4_000],
+        summary=guard.redact(answer.text)[:4_000],
     )
     if attempt.backend != FIXERS.name and answer.ending not in OUTAGES:
         state = replace(state, reached=True)
     if answer.ending is not Ending.EDITED or not ended.diff.strip():
+        if attempt.qa and attempt.verification is not None:
+            why = f"{attempt.verification.reason}; sent back: {_why_not(answer)}"
+            return _reject(state, why, ended.at)
         return _skip(state, _why_not(answer), ended.at)
-    verdict = gate.examine(ended.diff, state.policy.guard)
+    verdict = guard.examine(ended.diff, state.policy.guard)
     if verdict.blocks:
-        reason = "the proposed change was stopped: " + "; ".join(
-            f"{finding.path}: {finding.message}" for finding in verdict.findings[:5]
-        )
-        if not verdict.waits_for_person and state.chain:
+        reason = "the proposed change was stopped: " + verdict.told
+        if verdict.another_way and state.chain and not attempt.qa:
             return _skip(state, reason, ended.at)
-        return escalate(state, reason, ended.at)
+        if not verdict.approvable:
+            return escalate(state, reason, ended.at)
+        state = _noted(state, reason)
+    findings = (one for one in state.gates if one not in guard.GATES.values())
+    state = replace(state, gates=(*findings, *verdict.gates))
     state = with_attempt(
         state,
         diff=ended.diff[:STORED_DIFF_CHARACTERS],
-        diff_fingerprint=gate.diff_fingerprint(ended.diff),
+        diff_fingerprint=guard.diff_fingerprint(ended.diff),
     )
     run = state.open_run
     verify = effects.Verify(run.id, state.pull, run.head, ended.diff, state.proofs)
@@ -190,31 +326,82 @@ def backend_ended(state: Pass, ended: BackendEnded) -> Step:
 def _why_not(answer: Answer) -> str:
     if answer.ending is Ending.EDITED:
         return "it says that it edited, but the tree is unchanged"
-    detail = f": {gate.redact(answer.detail)}" if answer.detail else ""
+    detail = f": {guard.redact(answer.detail)}" if answer.detail else ""
     return f"{answer.ending.value.replace('_', ' ')}{detail}"
 
 
 def verified(state: Pass, outcome: Verified) -> Step:
-    """Commit what was proved; reject what was not."""
+    """Go on with what was proved; send back or reject what was not."""
     verdict = outcome.verification
     state = with_attempt(state, verification=verdict)
     if verdict.approved:
-        return _prove(with_attempt(state, ended_at=outcome.at))
+        if state.policy.analysts and state.attempt.backend != FIXERS.name:
+            return _ask_analysts(state)
+        return _prove(state, outcome.at)
     failed = [result for result in verdict.results if not result.passed]
     if failed:
         state = with_attempt(state, error_key=fingerprint(failed[0].output))
     if state.attempt.backend == FIXERS.name:  # the next backend goes on from what they mended
         kept = replace(state, kept=state.diff)
         return _skip(kept, f"not enough alone: {verdict.reason}", outcome.at)
+    if _may_send_back(state):
+        return _send_back(state, verdict)
     return _reject(state, verdict.reason, outcome.at)
 
 
-def _prove(state: Pass) -> Step:
-    """Commit a proved patch; post a fork's for its author to apply."""
-    run, attempt = state.open_run, state.attempt
+def _may_send_back(state: Pass) -> bool:
+    qa, attempt = state.policy.qa, state.attempt
+    sessions = sum(one.qa > 0 for one in state.open_run.attempts[:-1])
+    return qa.enabled and attempt.qa < qa.max_iterations and sessions < qa.max_sessions
+
+
+def _send_back(state: Pass, verdict: Verification) -> Step:
+    """Have the same backend mend its own change by what the gatekeeper found (seed 1)."""
+    nth = state.attempt.qa + 1
+    state = with_attempt(state, qa=nth)
+    state = _noted(state, f"sent back to {state.attempt.backend} ({nth}): {verdict.reason}")
+    told = f"The gatekeeper rejected it: {verdict.reason}\n{_shown(verdict)}"
+    return _start(state, _task(state, told, again=True), state.diff)
+
+
+def _ask_analysts(state: Pass) -> Step:
+    question = Question(Purpose.ANALYSIS, _task(state), diff=state.diff)
+    names = tuple(one.name for one in state.policy.analysts)
+    head, limit = state.open_run.head, state.policy.planning.within_s
+    ask = effects.Consult(names, head, question, limit, onto=state.diff)
+    return replace(state, phase=Phase.ANALYSING), ask
+
+
+def _prove(state: Pass, at: datetime) -> Step:
+    """Commit a proved patch, hold it at its gate, or post a fork's for its author to apply."""
+    state = with_attempt(state, ended_at=at)
     if state.found.fork:
         state = with_attempt(state, result=Result.PATCH_POSTED)
         return close(state, RunState.WAITING_PERSON, "a verified patch waits to be applied")
+    if state.gates:
+        return _hold(state, at)
+    return _commit(state)
+
+
+def _hold(state: Pass, at: datetime) -> Step:
+    """Have the proved change wait for a person's yes."""
+    reason = f"the proved change waits for an approval ({', '.join(state.gates)})"
+    policy = state.policy.approvals
+    run = approvals.opened(
+        state.open_run, policy, types=state.gates, diff=state.diff, reason=reason, at=at
+    )
+    assert run.gate is not None
+    wake_s = approvals.next_look_s(run.gate, at)
+    return escalate(replace(state, run=run), reason, at, wake_after_s=wake_s)
+
+
+def let_out(state: Pass, gate: Gate) -> Step:
+    """Commit what a person let out."""
+    return _commit(replace(state, diff=gate.diff))
+
+
+def _commit(state: Pass) -> Step:
+    run, attempt = state.open_run, state.attempt
     message = messages.commit_message(run, attempt)
     at = attempt.started_at.replace(microsecond=0)
     build = effects.BuildCommit(state.pull, run.head, state.diff, message, at)
@@ -223,16 +410,17 @@ def _prove(state: Pass) -> Step:
 
 def intend(state: Pass, built: CommitBuilt) -> Step:
     """Store what is about to be pushed, so that the webhook it causes is known as ours."""
-    state = with_attempt(state, commit=built.commit)
+    if not state.undoing:
+        state = with_attempt(state, commit=built.commit)
     run = msgspec.structs.replace(state.open_run, intent=built.commit)
     return replace(state, run=run, phase=Phase.INTENDING), effects.SaveRun(run)
 
 
 def push(state: Pass) -> Step:
     """Push the stored commit, and only onto the head that was read."""
-    attempt = state.attempt
-    assert attempt.commit is not None
-    push = effects.Push(state.pull, state.found.head_branch, attempt.commit, state.open_run.head)
+    run = state.open_run
+    assert run.intent is not None
+    push = effects.Push(state.pull, state.found.head_branch, run.intent, run.head)
     return replace(state, phase=Phase.PUSHING), push
 
 
@@ -240,11 +428,13 @@ def pushed(state: Pass, at: datetime) -> Step:
     """Report the push and leave the rest to CI."""
     old, commit = state.open_run, state.attempt.commit
     assert commit is not None
-    state = with_attempt(state, result=Result.PATCH_APPLIED, ended_at=at)
+    state = with_attempt(state, result=Result.PATCH_APPLIED, reason="", ended_at=at)
     lines = [f"Attempt {state.attempt.number} pushed {commit}."]
     title = f"Pushed a fix as {commit[:10]}"
     card = messages.card(old, old.head, title, lines, Conclusion.NEUTRAL, state.steps)
-    run = msgspec.structs.replace(state.open_run, head=commit, wake_at=None, reruns=())
+    run = msgspec.structs.replace(
+        state.open_run, head=commit, pushed_at=at, wake_at=None, reruns=()
+    )
     return close(
         replace(state, run=run, steps=()),
         RunState.WAITING_CI,
@@ -264,13 +454,20 @@ def _exhausted(state: Pass, now: datetime) -> Step:
         run = msgspec.structs.replace(state.open_run, wake_at=until)
         state = replace(state, run=run)
         return close(state, RunState.WAITING_DELAY, reason, wake_after_s=OUTAGE_WAIT_S)
+    if _gated(state):  # no patch for a finding: a person has to judge it, another try would not
+        last = attempt.tried[-1][1] if attempt.tried else "no backend is configured"
+        return escalate(state, f"no patch could be prepared: {last}", now)
     if models or (state.policy.fallback and not attempt.fallback):
         last = attempt.tried[-1][1] if attempt.tried else "no primary backend is configured"
         return _reject(state, f"no usable change: {last}", now)
     last = attempt.tried[-1][1] if attempt.tried else "none is configured for such a failure"
     reason = f"no backend could mend it: {last}"
     state = with_attempt(state, result=Result.GAVE_UP, reason=reason, ended_at=now)
-    return close(state, RunState.GAVE_UP, reason)
+    return _give_up(state, RunState.GAVE_UP, reason)
+
+
+def _gated(state: Pass) -> bool:
+    return any(COURSES[step.signal.type].gated for step in state.steps)
 
 
 def _reject(state: Pass, reason: str, at: datetime) -> Step:
@@ -278,10 +475,11 @@ def _reject(state: Pass, reason: str, at: datetime) -> Step:
     state = with_attempt(state, result=Result.REJECTED, reason=reason, ended_at=at)
     run, attempt = state.open_run, state.attempt
     following = route(state.policy, attempt.number, state.pull.number)
-    if refusal := _no_more(state, attempt.failing, fallback=following.fallback):
-        given_up = f"{reason}; giving up, because {refusal}"
-        state = with_attempt(state, result=Result.GAVE_UP, reason=given_up)
-        return close(state, RunState.GAVE_UP, refusal)
+    if over := _no_more(state, attempt.failing, fallback=following.fallback):
+        ending, why = over
+        result = Result.BLOCKED if ending is RunState.BLOCKED else Result.GAVE_UP
+        state = with_attempt(state, result=result, reason=f"{reason}; giving up, because {why}")
+        return _give_up(state, ending, why)
     rejected = sum(one.result is Result.REJECTED for one in run.attempts if one.head == run.head)
     delay_s = retry.rejected_delay_s(rejected, state.policy.retry, str(run.id))
     run = msgspec.structs.replace(run, wake_at=at + timedelta(seconds=delay_s))

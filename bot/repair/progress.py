@@ -1,4 +1,4 @@
-"""Are we going round in circles? The same error or the same diff again and again says yes.
+"""Are we getting anywhere? The same again and again says no; green that turned red says worse.
 
 Streaks are counted within a tier: a fallback backend begins afresh, or it would never get its turn.
 """
@@ -7,17 +7,54 @@ from collections.abc import Sequence
 from itertools import takewhile
 
 from bot.config.schema import RetryPolicy
-from bot.domain.runs import Attempt
+from bot.domain.runs import Attempt, Result, Run, Strategy
+from bot.domain.values import FailingStep, Sha
+from bot.repair.strategy import COURSES
 
 
-def stuck(attempts: Sequence[Attempt], *, fallback: bool, retry: RetryPolicy) -> str:
-    """Return why going on makes no sense; empty while there is progress."""
+def stuck(attempts: Sequence[Attempt], *, fallback: bool, recent: int, retry: RetryPolicy) -> str:
+    """Return why going on makes no sense; empty while there is progress.
+
+    `recent` is how many attempts the pull request saw within a day, whatever their runs: when
+    something undoes what we do, each run may well be green and the whole still goes in circles.
+    """
     tier = [attempt for attempt in attempts if attempt.fallback is fallback]
-    if _streak([attempt.error_key for attempt in tier]) >= retry.same_error:
+    if same_errors(tier) >= retry.same_error:
         return f"the same error came back {retry.same_error} times"
     if _streak([attempt.diff_fingerprint for attempt in tier]) >= retry.same_diff:
         return f"the same change was proposed {retry.same_diff} times"
+    if recent >= retry.daily_attempts:
+        return (
+            f"{recent} attempts were made on this pull request within a day: something undoes them"
+        )
     return ""
+
+
+def same_errors(attempts: Sequence[Attempt]) -> int:
+    """Return how many of the last attempts ended with the same error."""
+    return _streak([attempt.error_key for attempt in attempts])
+
+
+def worse(run: Run, steps: Sequence[FailingStep]) -> tuple[str, ...]:
+    """Return the checks that were green before our last push and that its code turned red."""
+    last = run.attempts[-1] if run.attempts else None
+    if last is None or last.result is not Result.PATCH_APPLIED or last.commit != run.head:
+        return ()
+    blamed = (
+        step.check.name
+        for step in steps
+        if COURSES[step.signal.type].then is not Strategy.ESCALATE and not step.upstream
+    )
+    return tuple(name for name in blamed if name in last.passed)
+
+
+def undo_to(run: Run) -> Sha | None:
+    """Return the last good head when two pushes in a row made it worse and nobody pushed since."""
+    before, last = (None, *run.attempts)[-2:] if run.attempts else (None, None)
+    if before is None or last is None or not (before.worse and last.worse):
+        return None
+    ours = before.commit == last.head and last.commit == run.head
+    return before.head if ours else None
 
 
 def _streak(keys: Sequence[str]) -> int:

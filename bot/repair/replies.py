@@ -16,14 +16,20 @@ COMMANDS: Mapping[str, str] = {
     "retry": "try again, also after Regreen gave up, was stopped or waits for a person",
     "stop": "stop the repair",
     "reset": "set the attempt count back to zero",
+    "approve": "let out the change that waits; the commit that it goes onto may follow",
+    "reject": "throw away the change that waits; a reason may follow",
+    "explain": "say what was decided, by what, and why",
+    "plan": "show the plan and how it changed",
 }
 _STATES: Mapping[RunState, str] = {
     RunState.WORKING: "at work",
     RunState.WAITING_CI: "waiting for CI",
     RunState.WAITING_DELAY: "waiting before the next attempt",
     RunState.WAITING_PERSON: "waiting for a person",
+    RunState.WAITING_BASE: "waiting until the base branch is mended",
     RunState.GREEN: "done, the pull request is green",
     RunState.GAVE_UP: "given up",
+    RunState.BLOCKED: "blocked: it makes no progress",
     RunState.SUPERSEDED: "superseded",
     RunState.CLOSED: "ended, the pull request was closed",
     RunState.STOPPED: "stopped by a person",
@@ -46,6 +52,11 @@ def unknown_command(word: str) -> str:
 def closed(word: str) -> str:
     """Return why a command needs an open pull request."""
     return f"`/regreen {word}` needs an open pull request, and this one is closed."
+
+
+def no_gate(why: str) -> str:
+    """Return why an approval or rejection does not count."""
+    return f"Nothing was approved or rejected: {why}."
 
 
 def status_text(pull: Pull | None, run: Run | None) -> str:

@@ -1,5 +1,7 @@
 """Fetch the facts that a handler or a run asks for: a webhook is only a hint."""
 
+from datetime import timedelta
+
 import msgspec
 
 from bot.domain.errors import Gone
@@ -8,21 +10,26 @@ from bot.domain.events import (
     ChecksChanged,
     CommandGiven,
     Event,
+    GateAnswered,
     PullChanged,
+    RetryAsked,
     Swept,
 )
 from bot.domain.facts import EventFacts, Need, RepairFacts
-from bot.domain.ports import Ports, Pulls
+from bot.domain.ports import Ports, Pulls, Runs
 from bot.domain.values import Comment, Pull, PullRef
 
 COMMENT_CHARACTERS = 2_000  # markers stand at the top
+DAY = timedelta(days=1)
+REMEMBERED = timedelta(days=90)  # how long it counts what became of a failure
 COUNTING_WORDS = ("regreen", "Auto-Coder Attempt")
 
 
-def about(event: Event, pulls: Pulls) -> tuple[Event, ...]:
+def about(event: Event, pulls: Pulls, runs: Runs) -> tuple[Event, ...]:
     """Return the event once for each pull request that it is about.
 
-    GitHub names none for forks, and several may share a head: those are found by it.
+    GitHub names none for forks, and several may share a head: those are found by it. A success that
+    is no pull request's own may be what others wait for: their base branch is green again.
     """
     if not isinstance(event, ChecksChanged) or event.pull is not None:
         return (event,)
@@ -30,7 +37,10 @@ def about(event: Event, pulls: Pulls) -> tuple[Event, ...]:
         refs = [pull.ref for pull in pulls.open(event.repo) if pull.head == event.head]
     except Gone:
         refs = []
-    return tuple(msgspec.structs.replace(event, pull=ref) for ref in refs) or (event,)
+    found: list[Event] = [msgspec.structs.replace(event, pull=ref) for ref in refs]
+    if not found and not event.red:
+        found = [Swept(pull) for pull in runs.waiting_for_base(event.repo)]
+    return tuple(found) or (event,)
 
 
 def gather(event: Event, needs: frozenset[Need], ports: Ports) -> EventFacts:
@@ -57,7 +67,10 @@ def observe(pull: PullRef, ports: Ports) -> RepairFacts:
     if not found.open:
         return RepairFacts(now=now, pull=found)
     checks = tuple(ports.checks.at(pull.repo, found.head))
-    return RepairFacts(now=now, pull=found, checks=checks, comments=_counting(pull, ports))
+    recent = ports.runs.attempts_since(pull, now - DAY)
+    return RepairFacts(
+        now=now, pull=found, checks=checks, comments=_counting(pull, ports), recent=recent
+    )
 
 
 def _counting(pull: PullRef, ports: Ports) -> tuple[Comment, ...]:
@@ -71,7 +84,9 @@ def _counting(pull: PullRef, ports: Ports) -> tuple[Comment, ...]:
 
 def _named(event: Event) -> PullRef | None:
     match event:
-        case ChecksChanged() | PullChanged() | CommandGiven() | ButtonPressed() | Swept():
+        case ChecksChanged() | PullChanged() | CommandGiven() | ButtonPressed():
+            return event.pull
+        case GateAnswered() | RetryAsked() | Swept():
             return event.pull
         case _:
             return None
@@ -87,9 +102,13 @@ def _pull(event: Event, ports: Ports) -> Pull | None:
 
 
 def _permission(event: Event, ports: Ports) -> str:
-    if not isinstance(event, CommandGiven | ButtonPressed):
-        return "none"
-    return ports.repos.permission(event.pull.repo, event.author)
+    match event:
+        case CommandGiven() | ButtonPressed():
+            return ports.repos.permission(event.pull.repo, event.author)
+        case GateAnswered() | RetryAsked():
+            return ports.repos.permission(event.pull.repo, event.by)
+        case _:
+            return "none"
 
 
 def _comment(event: Event, ports: Ports) -> Comment | None:

@@ -9,7 +9,8 @@ of the pull request has moved on.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta
 from typing import assert_never
 
 import msgspec
@@ -19,32 +20,39 @@ from bot.domain import effects
 from bot.domain.answers import Ending
 from bot.domain.effects import Effect, Outcome
 from bot.domain.errors import BotError, Broken, Gone, TryLater
+from bot.domain.history import HistoryRow, history
 from bot.domain.ports import Ports
-from bot.domain.runs import Attempt, Result, Run
+from bot.domain.runs import Gate, GateState, Result, Run, Strategy
 from bot.domain.values import (
     Check,
     CheckKind,
+    CheckState,
     CommandResult,
     FailingStep,
     PullRef,
+    Record,
     Verification,
 )
 from bot.failures.classify import classify
 from bot.failures.evidence import Table, custom_table
 from bot.repair import attempts
-from bot.repair.gate import diff_fingerprint, redact
+from bot.repair.guard import diff_fingerprint, redact
 from bot.repair.messages import command_name
 from bot.repair.steps import run_lines
-from bot.runtime.facts import observe
+from bot.runtime.facts import REMEMBERED, observe
 
 FENCED = (
     effects.RunBackend,
+    effects.Consult,
     effects.Verify,
     effects.BuildCommit,
+    effects.BuildRevert,
     effects.Push,
     effects.Rerun,
 )
 LONGEST_DIFF = 1_000_000  # characters; each diff becomes rows of the engine
+AUDITED = {Result.RETRIED.value: "retry"}  # seed 4's name of that event
+DECIDED = {GateState.APPROVED: "granted"}
 LOGS_READ = 10  # failing checks whose logs one pass reads
 CONFIG = ".github/regreen.toml"
 MANIFESTS = (
@@ -110,12 +118,16 @@ class Interpreter:
                 return effects.Done()
             case effects.RunBackend():
                 return self._run_backend(effect, generation)
+            case effects.Consult():
+                return self._consult(effect, generation)
             case effects.Verify():
                 return self._verify(effect, generation)
             case effects.BuildCommit():
                 return self._build_commit(effect)
+            case effects.BuildRevert():
+                return self._build_revert(effect)
             case effects.SaveRun():
-                self._ports.runs.save(effect.run)
+                self._save(effect.run)
                 return effects.Done()
             case effects.Push():
                 return self._push(effect)
@@ -124,6 +136,10 @@ class Interpreter:
                 return effects.Done()
             case effects.RetireMarkers():
                 return self._retire_markers(effect.pull)
+            case effects.Remember():
+                at = self._ports.clock.now()
+                self._ports.history.remember(effect.pull.repo, effect.observations, at)
+                return effects.Done()
             case effects.EndPass():
                 return self._end(effect)
             case _:
@@ -141,11 +157,49 @@ class Interpreter:
             self._step(effect.pull.repo, check, files, custom)
             for check in effect.checks[:LOGS_READ]
         ]
+        steps = self._with_base(effect, self._with_records(effect.pull.repo, steps), custom)
         return effects.FailuresRead(
             steps=tuple(sorted(steps, key=lambda step: -step.signal.confidence)),
             repository_config=files.get(CONFIG, ""),
             manifests=tuple((path, files[path]) for path in MANIFESTS if path in files),
         )
+
+    def _with_records(self, repo: str, steps: Sequence[FailingStep]) -> list[FailingStep]:
+        """Add what is known of these very failures from before."""
+        keys = [(step.check.name, step.signal.fingerprint) for step in steps]
+        since = self._ports.clock.now() - REMEMBERED
+        known = self._ports.history.records(repo, keys, since)
+        return [
+            msgspec.structs.replace(step, record=known.get(key, Record()))
+            for step, key in zip(steps, keys, strict=True)
+        ]
+
+    def _with_base(
+        self, effect: effects.ReadFailures, steps: Sequence[FailingStep], custom: Table | None
+    ) -> list[FailingStep]:
+        """Mark what fails in the same way on the tip of the base branch: it is not ours to mend."""
+        repo = effect.pull.repo
+        try:
+            tip = self._ports.repos.tip(repo, effect.base_branch)
+        except Gone:  # the branch was deleted: then nothing of it is broken
+            return list(steps)
+        names = {step.check.name for step in steps}
+        broken = {
+            check.name: check
+            for check in self._ports.checks.at(repo, tip)
+            if check.state is CheckState.FAILED and check.name in names
+        }
+        return [
+            msgspec.structs.replace(step, upstream=True)
+            if (there := broken.get(step.check.name)) and self._same(repo, step, there, custom)
+            else step
+            for step in steps
+        ]
+
+    def _same(self, repo: str, step: FailingStep, there: Check, custom: Table | None) -> bool:
+        text = self._ports.checks.log(repo, there)
+        signal = classify(text, step=there.name, failed_steps=there.failed_steps, custom=custom)
+        return bool(signal.fingerprint) and signal.fingerprint == step.signal.fingerprint
 
     def _step(
         self, repo: str, check: Check, files: Mapping[str, str], custom: Table | None
@@ -207,6 +261,34 @@ class Interpreter:
             return effects.Superseded(self._ports.runs.fence(pull).reason)
         return effects.BackendEnded(answer, diff, self._ports.clock.now())
 
+    def _consult(self, effect: effects.Consult, generation: int) -> Outcome:
+        """Ask all of them at once; each in a tree of its own, of which nothing is kept."""
+        pull = effect.question.task.pull
+        stop = self._stop(pull, generation)
+        with ThreadPoolExecutor(max_workers=len(effect.backends)) as pool:
+            asked = [pool.submit(self._opinion, effect, name, stop) for name in effect.backends]
+            opinions = tuple(one.result() for one in asked)
+        if stop():
+            return effects.Superseded(self._ports.runs.fence(pull).reason)
+        return effects.Consulted(opinions, self._ports.clock.now())
+
+    def _opinion(
+        self, effect: effects.Consult, backend: str, stop: Callable[[], bool]
+    ) -> effects.Opinion:
+        repo = effect.question.task.pull.repo
+        remote = self._ports.repos.remote(repo, write=False)
+        with self._ports.trees.open(repo, effect.head, remote) as tree:
+            if effect.onto:
+                tree.apply(effect.onto)
+            answer = self._ports.backends.consult(
+                backend,
+                question=effect.question,
+                tree=tree.path,
+                within_s=effect.within_s,
+                stop=stop,
+            )
+        return effects.Opinion(backend, answer)
+
     def _verify(self, effect: effects.Verify, generation: int) -> Outcome:
         stop = self._stop(effect.pull, generation)
         results: Sequence[CommandResult] = ()
@@ -258,6 +340,14 @@ class Interpreter:
         )
         return effects.CommitBuilt(commit)
 
+    def _build_revert(self, effect: effects.BuildRevert) -> Outcome:
+        repo = effect.pull.repo
+        remote = self._ports.repos.remote(repo, write=False)
+        commit = self._ports.trees.restore(
+            repo, effect.parent, effect.like, effect.message, effect.at, remote
+        )
+        return effects.CommitBuilt(commit)
+
     def _push(self, effect: effects.Push) -> Outcome:
         repo = effect.pull.repo
         remote = self._ports.repos.remote(repo, write=True)
@@ -270,33 +360,69 @@ class Interpreter:
 
     def _end(self, effect: effects.EndPass) -> Outcome:
         run, ports = effect.run, self._ports
-        before = ports.runs.read(run.id)
         detail = {"pull": str(run.pull), "head": run.head, "reason": run.reason}
         key = f"{run.id}:{len(run.attempts)}:{run.state.value}:{run.updated_at.isoformat()}"
         ports.audit.append(key, f"run.{run.state.value}", run.id, detail)
-        ports.runs.save(run)
-        for attempt in newly_ended(before, run):
-            for kind in dict.fromkeys(attempt.types):
-                outcome = attempt.result.value
-                ports.telemetry.event("autofix_attempt", signal_type=kind, outcome=outcome)
+        self._save(run)
         ports.telemetry.event("pass_ended", run=run.id, state=run.state.value, **detail)
         return effects.Done()
 
+    def _save(self, run: Run) -> None:
+        self._account(self._ports.runs.read(run.id), run)
+        self._ports.runs.save(run)
 
-def newly_ended(before: Run | None, run: Run) -> list[Attempt]:
-    """Return the attempts whose end the stored run does not know yet: each is counted once."""
-    known = [attempt.result for attempt in before.attempts] if before is not None else []
-    return [
-        attempt
-        for at, attempt in enumerate(run.attempts)
-        if attempt.result is not Result.WORKING and known[at : at + 1] != [attempt.result]
-    ]
+    def _account(self, before: Run | None, run: Run) -> None:
+        """Count, log and audit what this pass decided and what ended in it; each once."""
+        ports = self._ports
+        known = {row.id: row.outcome for row in history(before)} if before is not None else {}
+        for row in history(run):
+            if row.id not in known:
+                if row.signal_type:
+                    self._audit(row, "autofix.classified")
+                if row.backoff_s is not None:
+                    ports.telemetry.took("autofix_backoff", timedelta(seconds=row.backoff_s))
+                if row.strategy is Strategy.REPLAN:
+                    ports.telemetry.event("autofix_replan")
+                    self._audit(row, "autofix.replanned")
+            if row.outcome and row.outcome != known.get(row.id, ""):
+                ports.telemetry.event(
+                    "autofix_attempt", signal_type=row.signal_type, outcome=row.outcome
+                )
+                ports.telemetry.event("autofix", run_id=run.id, **_fields(row))
+                self._audit(row, f"autofix.{AUDITED.get(row.outcome, row.outcome)}")
+        asked = {gate.id: gate.state for gate in before.gates} if before is not None else {}
+        for gate in run.gates:
+            if gate.id not in asked:
+                self._gate_event(run, gate, "requested")
+            if gate.state is not GateState.PENDING and gate.state is not asked.get(gate.id):
+                self._gate_event(run, gate, DECIDED.get(gate.state, gate.state.value))
+
+    def _audit(self, row: HistoryRow, kind: str) -> None:
+        self._ports.audit.append(f"{row.id}:{kind}", kind, row.run, _fields(row))
+
+    def _gate_event(self, run: Run, gate: Gate, status: str) -> None:
+        detail = {"gate": gate.id, "head": gate.head, "by": gate.by, "note": gate.note}
+        self._ports.audit.append(f"{gate.id}:{status}", f"approval.{status}", run.id, detail)
+        for kind in gate.types:
+            self._ports.telemetry.event("approval_request", gate_type=kind, status=status)
+
+
+def _fields(row: HistoryRow) -> dict[str, str]:
+    return {
+        "step_id": row.step,
+        "signal_type": row.signal_type,
+        "strategy": row.strategy.value,
+        "outcome": row.outcome,
+        "attempt": str(row.attempt),
+    }
 
 
 def _pull_of(effect: Effect) -> PullRef:
     match effect:
         case effects.RunBackend():
             return effect.task.pull
+        case effects.Consult():
+            return effect.question.task.pull
         case effects.ShowCard():
             return effect.card.pull
         case effects.SaveRun() | effects.EndPass():

@@ -14,6 +14,7 @@ from bot.domain.errors import BotError
 from bot.domain.events import Event, Swept
 from bot.domain.ports import Ports
 from bot.domain.values import PullRef, Sha
+from bot.runtime.facts import REMEMBERED
 
 FIRST_LOOK_S = 5.0
 KEPT = timedelta(days=7)
@@ -86,6 +87,7 @@ class Sweeper:
         before = now - KEPT
         await self._forget(before.isoformat())
         await asyncio.to_thread(self._ports.deliveries.forget, before)
+        await asyncio.to_thread(self._ports.history.forget, now - REMEMBERED)
         return len(pulls)
 
     def _open_pulls(self) -> list[PullRef]:

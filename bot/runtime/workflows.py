@@ -28,6 +28,7 @@ from bot.domain.decisions import (
     Acknowledge,
     Decision,
     Ignore,
+    Judge,
     Reset,
     Settle,
     Stop,
@@ -39,8 +40,8 @@ from bot.domain.effects import Effect, Outcome
 from bot.domain.errors import BotError, TryLater
 from bot.domain.events import Event
 from bot.domain.ports import Ports
-from bot.domain.runs import Run, Wish
-from bot.domain.values import PullRef, RunId, Sha, Variant
+from bot.domain.runs import Request, Run, Wish
+from bot.domain.values import PullRef, RunId, Variant
 from bot.repair import machine
 from bot.runtime.codec import dump, load
 from bot.runtime.facts import about, gather
@@ -120,7 +121,7 @@ class Repairs(DBOSConfiguredInstance):
         hint: Event = load(event, Event)
 
         def decide() -> tuple[Decision, ...]:
-            events = about(hint, self._ports.pulls)
+            events = about(hint, self._ports.pulls, self._ports.runs)
             return tuple(
                 handlers.decide(one, gather(one, handlers.needs(one), self._ports))
                 for one in events
@@ -150,22 +151,25 @@ class Repairs(DBOSConfiguredInstance):
             case Settle():
                 wish = Wish.FIX if verdict.again else Wish.LOOK
                 if verdict.now:
-                    await self._enqueue_pass(
-                        verdict.pull, wish, verdict.reason, asked_at=verdict.head
-                    )
+                    request = Request(wish, verdict.reason, verdict.head, verdict.by)
+                    await self._enqueue_pass(verdict.pull, request)
                 else:
                     await self._settle(verdict.pull)
+            case Judge():
+                wish = Wish.APPROVE if verdict.approved else Wish.REJECT
+                request = Request(wish, verdict.reason, verdict.head, verdict.by)
+                await self._enqueue_pass(verdict.pull, request)
             case Supersede():
                 await self._again(lambda: self._fence(dump(verdict)), effects.Done)
                 if verdict.settle:
                     await self._settle(verdict.pull)
                 else:
-                    await self._enqueue_pass(verdict.pull, Wish.LOOK, verdict.reason)
+                    await self._enqueue_pass(verdict.pull, Request(why=verdict.reason))
             case Stop():
                 await self._again(lambda: self._fence(dump(verdict)), effects.Done)
-                await self._enqueue_pass(verdict.pull, Wish.STOP, verdict.reason)
+                await self._enqueue_pass(verdict.pull, Request(Wish.STOP, verdict.reason))
             case Reset():
-                await self._enqueue_pass(verdict.pull, Wish.RESET, verdict.reason)
+                await self._enqueue_pass(verdict.pull, Request(Wish.RESET, verdict.reason))
 
     @DBOS.step(name="fence")
     async def _fence(self, text: str) -> str:
@@ -201,34 +205,26 @@ class Repairs(DBOSConfiguredInstance):
     async def launch(self, repo: str, number: int) -> None:
         """Hop into the pull request's queue: a deduplicated enqueue cannot carry its key."""
         with self._alive():
-            await self._enqueue_pass(PullRef(repo, number), Wish.LOOK, "its checks have settled")
+            await self._enqueue_pass(PullRef(repo, number), Request(why="its checks have settled"))
 
-    async def _enqueue_pass(
-        self,
-        pull: PullRef,
-        wish: Wish,
-        why: str,
-        *,
-        delay_s: float = 0.0,
-        asked_at: Sha | None = None,
-    ) -> None:
+    async def _enqueue_pass(self, pull: PullRef, request: Request, *, delay_s: float = 0.0) -> None:
         with (
-            SetWorkflowID(f"pass:{_short(DBOS.workflow_id, wish.value, str(pull))}"),
+            SetWorkflowID(f"pass:{_short(DBOS.workflow_id, request.wish.value, str(pull))}"),
             SetEnqueueOptions(queue_partition_key=str(pull), delay_seconds=delay_s or None),
         ):
             await DBOS.enqueue_workflow_async(
-                PULLS, self.repair, pull.repo, pull.number, wish.value, why, asked_at or ""
+                PULLS, self.repair, pull.repo, pull.number, dump(request)
             )
 
     # --- one pass ---
 
     @DBOS.workflow(name="repair", max_recovery_attempts=RECOVERIES)
-    async def repair(self, repo: str, number: int, wish: str, why: str, asked_at: str = "") -> str:
+    async def repair(self, repo: str, number: int, asked: str) -> str:
         """Play one pass of the machine to its end."""
-        pull = PullRef(repo, number)
+        pull, request = PullRef(repo, number), load(asked, Request)
         with self._alive():
             opening: Opening = await self._again(lambda: self._open(repo, number), Opening)
-            if opening.stopping and Wish(wish) is Wish.LOOK:
+            if opening.stopping and request.wish is Wish.LOOK:
                 return "a stop comes first"
             state, effect = machine.begin(
                 opening.policy,
@@ -236,15 +232,13 @@ class Repairs(DBOSConfiguredInstance):
                 run_id=RunId(_short(DBOS.workflow_id)),
                 generation=opening.generation,
                 newest=opening.newest,
-                wish=Wish(wish),
-                why=why,
-                asked_at=Sha(asked_at) if asked_at else None,
+                request=request,
             )
             while effect is not None:
                 outcome = await self._carry_out(effect, opening.generation)
                 if isinstance(effect, effects.EndPass) and effect.wake_after_s is not None:
                     await self._enqueue_pass(
-                        pull, Wish.LOOK, "it has waited", delay_s=effect.wake_after_s
+                        pull, Request(why="it has waited"), delay_s=effect.wake_after_s
                     )
                 # Off the loop: reading a large diff takes a second, and the intake must not wait.
                 state, effect = await asyncio.to_thread(machine.advance, state, outcome)
@@ -269,7 +263,7 @@ class Repairs(DBOSConfiguredInstance):
     @DBOS.step(name="perform")
     async def _perform(self, text: str, generation: int) -> str:
         effect: Effect = load(text, Effect)
-        costly = isinstance(effect, effects.RunBackend | effects.Verify)
+        costly = isinstance(effect, effects.RunBackend | effects.Consult | effects.Verify)
         async with self._room if costly else nullcontext():
             return await self._shielded(
                 lambda: self._interpreter.perform(effect, generation), effects.Refused

@@ -107,7 +107,7 @@ def test_green_after_the_push_ends_the_run_and_retires_the_count():
     world = World()
     world.play()
     world.pull, world.checks = a_pull(head=PUSHED), (a_check(state=CheckState.PASSED),)
-    assert world.play() == ["ReadFacts", "Comment", "ShowCard", "RetireMarkers", "EndPass"]
+    assert world.play() == ["ReadFacts", "Remember", "Comment", "ShowCard", "RetireMarkers", "EndPass"]
     assert world.state() is RunState.GREEN
     assert world.cards[-1].conclusion is Conclusion.SUCCESS
     assert world.cards[-1].head == PUSHED

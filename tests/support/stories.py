@@ -9,7 +9,7 @@ from bot.domain import effects
 from bot.domain.answers import Answer, Ending
 from bot.domain.effects import Effect, Outcome
 from bot.domain.facts import RepairFacts
-from bot.domain.runs import Run, RunState, Wish
+from bot.domain.runs import Request, Run, RunState, Wish
 from bot.domain.values import (
     Card,
     Check,
@@ -21,6 +21,7 @@ from bot.domain.values import (
     FailureType,
     Pull,
     PullRef,
+    Record,
     RunId,
     Severity,
     Sha,
@@ -31,7 +32,7 @@ from bot.domain.values import (
 from bot.repair import attempts, machine
 
 PULL = PullRef("octo/shop", 7)
-HEAD, OTHER, PUSHED = Sha("a" * 40), Sha("b" * 40), Sha("c" * 40)
+HEAD, OTHER, PUSHED, UNDONE = (Sha(letter * 40) for letter in "abcd")
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 DIFF = """\
 diff --git a/app.py b/app.py
@@ -72,9 +73,12 @@ def a_step(kind=FailureType.TEST_ASSERT, name="test", **changes) -> FailingStep:
         message=f"{name} broke",
         fingerprint=changes.pop("fingerprint", f"fp-{name}"),
         retry_after_s=changes.pop("retry_after_s", None),
+        locations=changes.pop("locations", ()),
     )
     source = changes.pop("source", CheckKind.JOB)
-    return FailingStep(a_check(name, kind=source, **changes), signal, ("pytest -q",))
+    record, upstream = changes.pop("record", Record()), changes.pop("upstream", False)
+    check = a_check(name, kind=source, **changes)
+    return FailingStep(check, signal, ("pytest -q",), record, upstream)
 
 
 def a_policy(**changes) -> Policy:
@@ -101,6 +105,8 @@ class World:
     outcomes: dict[type, Outcome] = field(default_factory=dict)
     config: str = ""
     now: datetime = NOON
+    opinions: dict[str, Answer] = field(default_factory=dict)
+    recent: int = 0
     generation: int = 1
     newest: Run | None = None
     cards: list[Card] = field(default_factory=list)
@@ -116,7 +122,12 @@ class World:
         return self.run.state
 
     def play(
-        self, wish: Wish = Wish.LOOK, why: str = "", *, asked_at: Sha | None = None
+        self,
+        wish: Wish = Wish.LOOK,
+        why: str = "",
+        *,
+        asked_at: Sha | None = None,
+        by: str = "",
     ) -> list[str]:
         """Play one pass; return the names of its effects. Who asks saw the head, if no other."""
         state, effect = machine.begin(
@@ -125,9 +136,7 @@ class World:
             run_id=RunId(f"run-{len(self.done)}"),
             generation=self.generation,
             newest=self.newest,
-            wish=wish,
-            why=why,
-            asked_at=asked_at or (self.pull.head if self.pull else None),
+            request=Request(wish, why, asked_at or (self.pull.head if self.pull else None), by),
         )
         names = []
         while effect is not None:
@@ -141,7 +150,9 @@ class World:
             return self.outcomes[type(effect)]
         match effect:
             case effects.ReadFacts():
-                facts = RepairFacts(self.now, self.pull, self.checks, tuple(self.comments))
+                facts = RepairFacts(
+                    self.now, self.pull, self.checks, tuple(self.comments), self.recent
+                )
                 return effects.FactsRead(facts)
             case effects.ReadFailures():
                 return effects.FailuresRead(self.steps, self.config)
@@ -164,6 +175,14 @@ class World:
                 return effects.Verified(verdict, self.now)
             case effects.BuildCommit():
                 return effects.CommitBuilt(PUSHED)
+            case effects.BuildRevert():
+                return effects.CommitBuilt(UNDONE)
+            case effects.Consult():
+                said = Answer(Ending.NO_CHANGE, f"said by {effect.question.purpose}")
+                opinions = [
+                    effects.Opinion(name, self.opinions.get(name, said)) for name in effect.backends
+                ]
+                return effects.Consulted(tuple(opinions), self.now)
             case effects.Push():
                 return effects.Pushed(self.now)
             case effects.SaveRun():
@@ -176,7 +195,7 @@ class World:
                 self.newest = effect.run
                 if effect.wake_after_s is not None:
                     self.wakes.append(effect.wake_after_s)
-            case effects.Rerun():
+            case effects.Rerun() | effects.Remember():
                 pass
         return effects.Done()
 

@@ -5,7 +5,7 @@ import subprocess
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bot.repair.gate import changed
+from bot.repair.guard import changed
 
 
 @given(

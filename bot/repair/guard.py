@@ -1,8 +1,9 @@
 """May this patch go on? Mechanical checks of a diff, before anything runs and before any push.
 
-Each rule says what its finding means: refused for good (protected paths, links, what cannot be
-read), or for a person to decide (secrets, weakened tests, size, binary files). A finding never
-quotes a secret. Paths are compared without regard to case and on both sides of a rename.
+Each rule says what its finding means: refused for good (links, what cannot be read), for a person
+to do by themselves (secrets), or for a person to let out once it is proved (protected paths,
+weakened tests, size, binary files). A finding never quotes a secret. Paths are compared without
+regard to case and on both sides of a rename.
 """
 
 import hashlib
@@ -35,6 +36,7 @@ class Meaning(StrEnum):
 
     REFUSED = "refused"
     PERSON = "person"
+    APPROVAL = "approval"
 
 
 class Finding(Value, frozen=True):
@@ -57,37 +59,58 @@ class Verdict(Value, frozen=True):
         return bool(self.findings)
 
     @property
-    def waits_for_person(self) -> bool:
-        """Whether a person may let it through or must know about it."""
-        return any(RULES[finding.rule] is Meaning.PERSON for finding in self.findings)
+    def approvable(self) -> bool:
+        """Whether a person may let it out as it is."""
+        return all(RULES[finding.rule] is Meaning.APPROVAL for finding in self.findings)
 
     @property
-    def severity(self) -> str:
-        """How bad it is: critical for secrets, high for what is refused or weakens, else medium."""
-        rules = {finding.rule for finding in self.findings}
-        if "secret" in rules:
-            return "critical"
-        if rules - {"too-many-files", "too-many-lines", "binary"}:
-            return "high"
-        return "medium" if rules else "low"
+    def another_way(self) -> bool:
+        """Whether another backend may well find a way that touches none of it."""
+        return all(
+            finding.rule == "protected-path" or RULES[finding.rule] is Meaning.REFUSED
+            for finding in self.findings
+        )
+
+    @property
+    def gates(self) -> tuple[str, ...]:
+        """The approvals that it takes."""
+        return tuple(sorted({GATES.get(finding.rule, "") for finding in self.findings} - {""}))
+
+    @property
+    def told(self) -> str:
+        """The first objections in one sentence."""
+        shown = (f"{one.path}: {one.message}".removeprefix(": ") for one in self.findings[:5])
+        return "; ".join(shown)
 
 
 RULES: dict[str, Meaning] = {
     "unreadable": Meaning.REFUSED,
-    "protected-path": Meaning.REFUSED,
+    "protected-path": Meaning.APPROVAL,
     "outside-path": Meaning.REFUSED,
     "symlink": Meaning.REFUSED,
     "gitlink": Meaning.REFUSED,
     "secret": Meaning.PERSON,
-    "binary": Meaning.PERSON,
-    "too-many-files": Meaning.PERSON,
-    "too-many-lines": Meaning.PERSON,
-    "test-file-removed": Meaning.PERSON,
-    "tests-removed": Meaning.PERSON,
-    "tests-skipped": Meaning.PERSON,
-    "tests-deselected": Meaning.PERSON,
-    "assertion-emptied": Meaning.PERSON,
-    "assertions-removed": Meaning.PERSON,
+    "binary": Meaning.APPROVAL,
+    "too-many-files": Meaning.APPROVAL,
+    "too-many-lines": Meaning.APPROVAL,
+    "test-file-removed": Meaning.APPROVAL,
+    "tests-removed": Meaning.APPROVAL,
+    "tests-skipped": Meaning.APPROVAL,
+    "tests-deselected": Meaning.APPROVAL,
+    "assertion-emptied": Meaning.APPROVAL,
+    "assertions-removed": Meaning.APPROVAL,
+}
+GATES: dict[str, str] = {
+    "protected-path": "protected_path",
+    "binary": "binary",
+    "too-many-files": "oversized",
+    "too-many-lines": "oversized",
+    "test-file-removed": "weakened_tests",
+    "tests-removed": "weakened_tests",
+    "tests-skipped": "weakened_tests",
+    "tests-deselected": "weakened_tests",
+    "assertion-emptied": "weakened_tests",
+    "assertions-removed": "weakened_tests",
 }
 
 

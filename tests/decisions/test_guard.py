@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bot.config.schema import GuardPolicy
-from bot.repair.gate import RULES, changed, diff_fingerprint, examine, redact
+from bot.repair.guard import RULES, changed, diff_fingerprint, examine, redact
 from bot.repair.leaks import secrets
 
 POLICY = GuardPolicy()
