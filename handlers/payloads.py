@@ -4,6 +4,9 @@ Each event has one typed shape that holds only what we use, so an event name tha
 another (the header is not signed) does not fit and is refused. Everything GitHub may leave null is
 null here too: recorded traffic, not the documentation, decides.
 https://docs.github.com/en/webhooks/webhook-events-and-payloads
+
+What our own interface takes in goes through the same inbox, under names that begin with `regreen.`;
+the endpoint for webhooks refuses those, so that nobody but us can have stored one.
 """
 
 import re
@@ -20,12 +23,17 @@ from bot.domain.events import (
     ChecksChanged,
     CommandGiven,
     Event,
+    GateAnswered,
     InstallationChanged,
     Pinged,
     PullChanged,
+    RetryAsked,
     Unused,
 )
 from bot.domain.values import PullRef, Sha, Value
+
+OWN_PREFIX = "regreen."  # no event of GitHub's has a dot in its name
+APPROVAL, RETRY = "regreen.approval", "regreen.retry"
 
 COMMAND = re.compile(r"\s*\n {0,3}/regreen(?:\s|$)", re.IGNORECASE)  # four spaces make it code
 FAILING = frozenset({"failure", "timed_out", "startup_failure"})
@@ -251,7 +259,7 @@ def parse(
     `app_id` is our own App, whose checks and comments are not news; `bots` are the numeric ids of
     bots that may give commands.
     """
-    parser = PARSERS.get(event)
+    parser = PARSERS.get(event) or OWN_PARSERS.get(event)
     if parser is None:
         return Unused(f"{event} events are not used")
     try:
@@ -366,6 +374,22 @@ def installation_repositories(body: bytes, _: Known) -> Event | Unused:
     return InstallationChanged(payload.installation.id, payload.action, repos)
 
 
+def approval(body: bytes, _: Known) -> Event | Unused:
+    """Read a `regreen.approval`, which `own` wrote."""
+    return msgspec.json.decode(body, type=GateAnswered)
+
+
+def retry(body: bytes, _: Known) -> Event | Unused:
+    """Read a `regreen.retry`, which `own` wrote."""
+    return msgspec.json.decode(body, type=RetryAsked)
+
+
+def own(event: GateAnswered | RetryAsked) -> tuple[str, bytes]:
+    """Return the name and the body under which an event of our own interface is stored."""
+    name = APPROVAL if isinstance(event, GateAnswered) else RETRY
+    return name, msgspec.json.encode(event)
+
+
 PARSERS: Mapping[str, Callable[[bytes, Known], Event | Unused]] = {
     "ping": ping,
     "pull_request": pull_request,
@@ -376,6 +400,10 @@ PARSERS: Mapping[str, Callable[[bytes, Known], Event | Unused]] = {
     "issue_comment": issue_comment,
     "installation": installation,
     "installation_repositories": installation_repositories,
+}
+OWN_PARSERS: Mapping[str, Callable[[bytes, Known], Event | Unused]] = {
+    APPROVAL: approval,
+    RETRY: retry,
 }
 
 

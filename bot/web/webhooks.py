@@ -28,6 +28,7 @@ from bot.domain.ports import Clock, Delivery, Telemetry
 from bot.domain.values import Secret
 from bot.web.envelopes import ENVELOPES, action
 from bot.web.signature import genuine
+from handlers.payloads import OWN_PREFIX
 
 PATH = "/webhooks/github"
 MAX_BODY_BYTES = 25 * 2**20  # GitHub sends no more
@@ -37,6 +38,7 @@ LINGER_S = 2.0
 MEND_S = 60.0  # what a person needs at the least
 GUID = re.compile(rb"[A-Za-z0-9-]{1,64}")
 EVENT = re.compile(rb"[a-z0-9_]{1,64}")
+OWN = OWN_PREFIX.encode()
 
 log = structlog.get_logger("regreen")
 
@@ -189,9 +191,16 @@ def _is_json(content_type: bytes) -> bool:
 
 
 def _names(headers: dict[bytes, bytes]) -> tuple[str, str]:
-    """Return the event and the GUID from their headers."""
+    """Return the event and the GUID from their headers.
+
+    An event of our own would be taken at its word, whose word it is included: a signature by the
+    webhook's secret is not enough for that.
+    """
     event = headers.get(b"x-github-event", b"")
     guid = headers.get(b"x-github-delivery", b"")
+    if event.startswith(OWN):
+        text = "events of this name come from our own interface, never from GitHub"
+        raise Refused(400, "malformed", text, unread=False)
     if not EVENT.fullmatch(event):
         raise Refused(400, "malformed", "X-GitHub-Event is missing or odd", unread=False)
     if not GUID.fullmatch(guid):

@@ -17,13 +17,15 @@ from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
+import msgspec
 import psutil
 import pytest
 import uvicorn
 
 from bot.domain.errors import ConfigError, Gone, NeedsPerson, TryLater
+from bot.domain.events import GateAnswered
 from bot.domain.ports import Delivery
-from bot.domain.values import Secret
+from bot.domain.values import PullRef, Secret, Sha
 from bot.runtime.inbox import Inbox
 from bot.store.database import connect
 from bot.store.deliveries import SqlDeliveries
@@ -31,6 +33,7 @@ from bot.store.memory import MemoryDeliveries
 from bot.telemetry.metrics import PrometheusTelemetry
 from bot.web.app import Application, application
 from bot.web.webhooks import Webhooks
+from handlers import payloads
 
 SECRET = secrets.token_hex(16)
 SECOND = secrets.token_hex(16)
@@ -300,6 +303,25 @@ class TestRefused:
     )
     def test_missing_names_are_400(self, server: Server, headers: dict[str, str | None]):
         assert server.post(BODY, key=SECRET, **headers).status == 400
+
+    @pytest.mark.parametrize("event", [*payloads.OWN_PARSERS, "regreen.", "regreen.other"])
+    def test_an_event_of_our_own_is_400_and_never_stored(self, server: Server, event: str):
+        answer_given = GateAnswered(
+            PullRef("octo/app", 7), "r1-1", approved=True, sha=Sha("a" * 40), by="mallory"
+        )
+        refused = server.post(msgspec.json.encode(answer_given), x_github_event=event)
+        assert (refused.status, "our own interface" in refused.text) == (400, True)
+        assert server.store.waiting(10) == []
+        with pytest.raises(Gone):
+            server.store.read("g-1")
+
+    @pytest.mark.parametrize(
+        "event", ["Regreen.approval", " regreen.approval", "regreen.approval "]
+    )
+    def test_nor_is_one_that_looks_like_it(self, server: Server, event: str):
+        assert server.post(x_github_event=event).status == 400
+        with pytest.raises(Gone):
+            server.store.read("g-1")
 
     @pytest.mark.parametrize(
         ("event", "body"),

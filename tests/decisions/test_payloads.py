@@ -4,8 +4,10 @@ import json
 import os
 from pathlib import Path
 
+import hypothesis
 import jsonschema_rs
 import pytest
+from hypothesis import strategies as st
 
 from bot.domain.errors import Broken
 from bot.domain.events import (
@@ -13,9 +15,11 @@ from bot.domain.events import (
     Change,
     ChecksChanged,
     CommandGiven,
+    GateAnswered,
     InstallationChanged,
     Pinged,
     PullChanged,
+    RetryAsked,
     Unused,
 )
 from bot.domain.values import PullRef, Sha
@@ -392,6 +396,39 @@ def test_all_nine_events_have_a_parser():
 
 
 # --- GitHub's own description ------------------------------------------------------------------
+
+
+LOGINS = st.text(st.characters(codec="utf-8"), max_size=40)
+GATE_ANSWERS = st.builds(
+    GateAnswered, st.just(PULL), LOGINS, st.booleans(), st.just(SHA), LOGINS, LOGINS
+)
+RETRIES = st.builds(RetryAsked, st.just(PULL), LOGINS, LOGINS)
+
+
+@hypothesis.given(GATE_ANSWERS | RETRIES)
+def test_what_our_own_interface_takes_in_is_read_as_it_was_meant(event):
+    name, body = payloads.own(event)
+    assert name.startswith(payloads.OWN_PREFIX)
+    assert payloads.parse(name, body, app_id=APP) == event
+
+
+def test_no_event_of_githubs_has_a_name_of_our_own():
+    assert not payloads.PARSERS.keys() & payloads.OWN_PARSERS.keys()
+    assert not [name for name in payloads.PARSERS if name.startswith(payloads.OWN_PREFIX)]
+    assert not [name for name in payloads.OWN_PARSERS if not name.startswith("regreen.")]
+
+
+@pytest.mark.parametrize("event", sorted(payloads.OWN_PARSERS))
+@pytest.mark.parametrize("body", [b"", b"{}", b"{", b'{"type":"Pinged"}', b"[" * 5_000])
+def test_an_event_of_our_own_that_does_not_fit_is_refused(event, body):
+    with pytest.raises(Broken, match=event):
+        payloads.parse(event, body)
+
+
+def test_a_retry_is_no_approval():
+    _, body = payloads.own(RetryAsked(PULL, "r1", "ada"))
+    with pytest.raises(Broken):
+        payloads.parse(payloads.APPROVAL, body)
 
 
 class Samples:

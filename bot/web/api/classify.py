@@ -4,22 +4,26 @@ The shapes of question and answer are those of Meta-Builder v3. Served only with
 """
 
 import asyncio
-import hmac
 from collections.abc import Sequence
 from typing import Any
 
 import msgspec
-from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from bot.domain.ports import Clock
 from bot.domain.values import FailureType, Secret, Signal
 from bot.failures.classify import classify_all
 from bot.failures.taxonomy import requires_replan
+from bot.web.api.endpoints import Call, endpoint, read
 
 PATH = "/api/meta/v3/classify-failure"
 MAX_BODY = 25 << 20  # bytes
+
+
+class Earlier(msgspec.Struct, frozen=True):
+    """A signal of an earlier answer, of which only the kind counts here."""
+
+    type: FailureType
 
 
 class Question(msgspec.Struct, frozen=True):
@@ -28,46 +32,22 @@ class Question(msgspec.Struct, frozen=True):
     step_name: str = ""
     logs: str | list[str] = ""
     artifacts: Any = None
-    previous_signals: list[dict[str, Any]] = []
+    previous_signals: list[Earlier] = []
 
 
 def routes(token: Secret | None, clock: Clock) -> Sequence[Route]:
     """Return the route, or none without a *token* that callers must bear."""
     if token is None:
         return ()
-    expected = f"Bearer {token.reveal()}".encode()
 
-    async def classify(request: Request) -> Response:
-        given = request.headers.get("authorization", "").encode("utf-8", "replace")
-        if not hmac.compare_digest(given, expected):
-            return _refused(401, "send the API token as: Authorization: Bearer TOKEN")
-        body = await _body(request)
-        if body is None:
-            return _refused(413, f"the body is larger than {MAX_BODY >> 20} MB")
-        try:
-            question = msgspec.json.decode(body, type=Question)
-            known = [FailureType(one.get("type", "")) for one in question.previous_signals]
-        except (msgspec.DecodeError, ValueError, TypeError) as error:
-            return _refused(400, f"the body does not fit: {error}")
+    async def classify(call: Call) -> object:
+        question = read(call.body, Question)
+        known = [earlier.type for earlier in question.previous_signals]
         logs = question.logs if isinstance(question.logs, str) else "\n".join(question.logs)
         signals = await asyncio.to_thread(classify_all, logs, step=question.step_name)
-        return JSONResponse({"failure_signal": _told(signals, known, question.step_name, clock)})
+        return {"failure_signal": _told(signals, known, question.step_name, clock)}
 
-    return (Route(PATH, classify, methods=["POST"]),)
-
-
-async def _body(request: Request) -> bytes | None:
-    """Return the body, or None when it is too large; what is too much is not read."""
-    received = bytearray()
-    async for chunk in request.stream():
-        received += chunk
-        if len(received) > MAX_BODY:
-            return None
-    return bytes(received)
-
-
-def _refused(status: int, why: str) -> Response:
-    return JSONResponse({"error": why}, status_code=status)
+    return (endpoint(PATH, classify, token=token, method="POST", max_body=MAX_BODY),)
 
 
 def _told(
