@@ -6,7 +6,19 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from bot.cli import classify, config, demo, doctor, migrate, replay, runs, serve, simulator
+from bot.cli import (
+    classify,
+    config,
+    demo,
+    doctor,
+    explain,
+    flaky,
+    migrate,
+    replay,
+    runs,
+    serve,
+    simulator,
+)
 from bot.domain.errors import BotError
 
 app = typer.Typer(
@@ -29,6 +41,10 @@ app.command("doctor", help="Check every prerequisite and say how to mend what is
     doctor.command
 )
 app.command("classify", help="Say what failed in a CI log, and how sure that is.")(classify.command)
+app.command("explain", help="Say why a run did what it did: every choice and its reasons.")(
+    explain.command
+)
+app.command("flaky", help="List the tests that failed without cause.")(flaky.command)
 app.command("migrate", help="Bring the database's tables up to date.")(migrate.command)
 app.command("replay", help="Hand a stored delivery in again.")(replay.command)
 app.add_typer(config.app, name="config", help="Check and show the settings.")
