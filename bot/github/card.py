@@ -16,11 +16,14 @@ from bot.github.limits import ANNOTATIONS_PER_REQUEST, fit_bytes, fit_title
 from bot.github.transport import attempts
 
 NAME = "regreen"
-BUTTONS = (  # label 20, description 40, identifier 20 characters at most
-    {"label": "Fix", "description": "Have Regreen mend this now", "identifier": "fix"},
-    {"label": "Re-run", "description": "Run the failed jobs again", "identifier": "rerun"},
-    {"label": "Stop", "description": "Stop work on this pull request", "identifier": "stop"},
-)
+BUTTONS = {  # command: label of at most 20 characters, description of at most 40
+    "fix": ("Fix", "Have Regreen mend this now"),
+    "rerun": ("Re-run", "Run the failed jobs again"),
+    "stop": ("Stop", "Stop work on this pull request"),
+    "approve": ("Approve", "Let the change that waits here go out"),
+    "reject": ("Reject", "Throw away the change that waits here"),
+}
+MOST_BUTTONS = 3
 LEVELS = ("notice", "warning", "failure")
 
 
@@ -91,9 +94,14 @@ def _body(card: Card, annotations: Sequence[Mapping[str, Any]]) -> dict[str, Any
     }
     if card.conclusion is None:
         return {**body, "status": "in_progress"}
-    if card.buttons:  # shown only on a check run that has ended
-        body["actions"] = list(BUTTONS)
+    # GitHub shows them only on a check run that has ended.
+    body["actions"] = [_button(name) for name in card.buttons[:MOST_BUTTONS]]
     return {**body, "status": "completed", "conclusion": card.conclusion.value}
+
+
+def _button(name: str) -> dict[str, str]:
+    label, description = BUTTONS[name]
+    return {"label": label, "description": description, "identifier": name}
 
 
 def _output(card: Card, annotations: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

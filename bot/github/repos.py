@@ -6,7 +6,7 @@ from typing import Any
 from urllib.parse import quote
 
 from bot.domain.errors import Broken, Gone
-from bot.domain.values import Remote
+from bot.domain.values import Remote, Sha
 from bot.github import wire
 from bot.github.auth import FETCH, PUSH, Tokens
 from bot.github.client import Client, walk
@@ -49,6 +49,11 @@ class GitHubRepos:
             if "is not a user" in str(error):
                 return "none"
             raise
+
+    def tip(self, repo: str, branch: str) -> Sha:
+        """Return the commit that a branch is at; raise Gone when there is no such branch."""
+        path = f"/git/ref/heads/{quote(branch)}"
+        return Sha(self._client.get(repo, path, wire.Ref).object.sha)
 
     def remote(self, repo: str, *, write: bool) -> Remote:
         """Return where git finds the repository, with a token minted for this one use."""

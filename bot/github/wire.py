@@ -189,6 +189,18 @@ class Content(Value, frozen=True):
     content: str = ""
 
 
+class Target(Value, frozen=True):
+    """What a git ref points at."""
+
+    sha: str
+
+
+class Ref(Value, frozen=True):
+    """A git ref; of a branch, `object` is its commit."""
+
+    object: Target
+
+
 class Permission(Value, frozen=True):
     """What a person may do: admin, write, read or none."""
 

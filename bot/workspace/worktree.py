@@ -201,6 +201,17 @@ class GitTrees:
             if called.exit_code != 0:
                 raise Broken(f"the patch does not apply: {_complaint(called.stderr)}")
             tree = self._git.must(repo, "write-tree", extra=private).decode().strip()
+        return self._committed(repo, tree, parent, message, at)
+
+    def restore(
+        self, repo: str, parent: Sha, like: Sha, message: str, at: datetime, remote: Remote
+    ) -> Sha:
+        """Build a commit on *parent* with the files of *like*; the same input, the same commit."""
+        for commit in (parent, like):
+            self._git.fetch(repo, commit, remote)
+        return self._committed(repo, f"{like}^{{tree}}", parent, message, at)
+
+    def _committed(self, repo: str, tree: str, parent: Sha, message: str, at: datetime) -> Sha:
         made = self._git.must(
             repo,
             *("commit-tree", tree, "-p", parent, "-F", "-"),

@@ -25,6 +25,7 @@ from bot.domain.values import (
     Secret,
     Sha,
 )
+from bot.github.card import BUTTONS
 from bot.github.connect import GitHub, connect
 from bot.simulator.clock import now
 from bot.simulator.faults import Fault, Kind
@@ -258,7 +259,7 @@ def test_one_check_run_goes_from_work_to_its_end(sim, bot, pull) -> None:
 
     bot.checks.show(a_card(pull, head, done=False))
     (working,) = ours(sim, head)
-    bot.checks.show(a_card(pull, head, buttons=True, title="Mended"))
+    bot.checks.show(a_card(pull, head, buttons=("fix", "rerun", "stop"), title="Mended"))
     (ended,) = ours(sim, head)
 
     assert (working["name"], working["status"]) == ("regreen", "in_progress")
@@ -266,6 +267,34 @@ def test_one_check_run_goes_from_work_to_its_end(sim, bot, pull) -> None:
     assert ended["output"]["title"] == "Mended"
     for button in ("fix", "rerun", "stop"):
         sim.press(REPO, pull.number, button)
+
+
+@pytest.mark.parametrize("name", sorted(BUTTONS))
+def test_every_button_keeps_githubs_limits(sim, bot, pull, name: str) -> None:
+    head = head_of(sim, pull)
+
+    bot.checks.show(a_card(pull, head, buttons=(name,)))
+    sim.press(REPO, pull.number, name)
+
+    assert [action["identifier"] for action in actions(sim, head)] == [name]
+
+
+def test_three_buttons_at_most_and_none_that_were_taken_back(sim, bot, pull) -> None:
+    head = head_of(sim, pull)
+
+    bot.checks.show(a_card(pull, head, buttons=("approve", "reject", "stop", "fix")))
+    assert [action["label"] for action in actions(sim, head)] == ["Approve", "Reject", "Stop"]
+
+    bot.checks.show(a_card(pull, head))
+    assert actions(sim, head) == []
+
+
+def actions(sim: Simulator, head: Sha) -> list[dict[str, str]]:
+    """Return what our check run offers, which GitHub's API takes but never shows."""
+    with sim.hub.state.lock:
+        found = [c for c in sim.hub.state.checks.values() if c.suite.head_sha == head]
+    (check,) = found
+    return check.actions
 
 
 @pytest.mark.parametrize("kind", [Kind.AFTER, Kind.CUT_AFTER, Kind.ANSWER, Kind.CUT])
@@ -343,6 +372,25 @@ def test_files_at_a_commit(sim, bot, pull) -> None:
 )
 def test_what_people_may_do(bot, login: str, permission: str) -> None:
     assert bot.repos.permission(REPO, login) == permission
+
+
+@pytest.mark.parametrize(
+    "branch", ["feature/x", "heads/main", "fix/#12%2F+é&ref=main;v", 'it\'s"a"']
+)
+def test_the_tip_of_a_branch(sim, bot, pull, branch: str) -> None:
+    head = head_of(sim, pull)
+    sim.move_branch(REPO, branch, head)
+
+    assert bot.repos.tip(REPO, branch) == head
+    assert bot.repos.tip(REPO, "main") == bot.pulls.read(pull).base != head
+
+
+@pytest.mark.parametrize("branch", ["none", "only", "only/one/more", "refs/heads/main"])
+def test_a_branch_that_is_not_there_is_gone(sim, bot, pull, branch: str) -> None:
+    sim.move_branch(REPO, "only/one", head_of(sim, pull))
+
+    with pytest.raises(Gone, match=f"{branch}.*404"):
+        bot.repos.tip(REPO, branch)
 
 
 @pytest.mark.parametrize(("write", "level"), [(True, "write"), (False, "read")])
@@ -479,7 +527,7 @@ def test_what_we_send_is_in_githubs_description(source: Path) -> None:
         sim.finish_check(REPO, head, "cover", "failure", title="Coverage")
         notes = tuple(Annotation("a.py", line, f"wrong {line}") for line in range(1, 61))
         bot.checks.show(a_card(pull, head, done=False, annotations=notes))
-        bot.checks.show(a_card(pull, head, buttons=True, annotations=notes))
+        bot.checks.show(a_card(pull, head, buttons=tuple(BUTTONS)[-3:], annotations=notes))
         found = bot.checks.at(REPO, head)
         for check in found:
             bot.checks.log(REPO, check)
@@ -491,6 +539,7 @@ def test_what_we_send_is_in_githubs_description(source: Path) -> None:
         bot.pulls.open(REPO)
         bot.repos.file(REPO, "a.py", head)
         bot.repos.permission(REPO, "owner")
+        bot.repos.tip(REPO, "main")
         bot.repos.remote(REPO, write=True)
         bot.repos.installed()
         bot.whoami()

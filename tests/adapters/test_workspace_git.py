@@ -367,6 +367,42 @@ def test_the_same_commit_is_made_of_the_same_input_anywhere(origin, trees, tmp_p
     )
 
 
+def test_an_older_state_comes_back_as_a_commit_of_our_own(origin, trees, tmp_path):
+    good = origin.commit({"a.txt": "one\n", "kept/b": b"\x00\xff"})
+    (origin.clone / "kept" / "b").unlink()
+    worse = origin.commit({"a.txt": "two\n", "new.txt": "x\n"})
+    message = "Undo it\n\nRegreen-Run: r1\n"
+    first = trees.restore("o/r", worse, good, message, AT, origin.remote)
+    again = trees.restore("o/r", worse, good, message, AT, origin.remote)
+    elsewhere = made(tmp_path / "other").restore("o/r", worse, good, message, AT, origin.remote)
+    assert first == again == elsewhere
+    mirror = tmp_path / "state" / "mirrors" / "o" / "r.git"
+    shown = origin.git("show", "-s", "--format=%an <%ae>|%cn|%aI|%P|%B", first, where=mirror)
+    assert shown == (
+        "regreen[bot] <1+regreen[bot]@example.org>|regreen[bot]|2026-01-02T03:04:05+00:00"
+        f"|{worse}|{message.strip()}"
+    )
+    assert origin.git("diff", "--stat", good, first, where=mirror) == ""
+    assert trees.push("o/r", "main", first, worse, origin.remote) == "pushed"
+    assert origin.at() == first
+
+
+def test_a_state_that_another_line_holds_is_fetched(origin, trees):
+    parent = origin.commit({"a.txt": "one\n"})
+    origin.git("checkout", "-q", "--orphan", "aside")
+    like = origin.commit({"a.txt": "other\n"}, branch="aside")
+    commit = trees.restore("o/r", parent, like, "m", AT, origin.remote)
+    assert trees.files("o/r", commit, origin.remote, ["a.txt"]) == {"a.txt": "other\n"}
+
+
+@pytest.mark.parametrize("gone", ["parent", "like"])
+def test_a_state_that_is_gone_cannot_come_back(origin, trees, gone):
+    head = origin.commit({"a.txt": "one\n"})
+    ends = {"parent": head, "like": head, gone: Sha("1" * 40)}
+    with pytest.raises(Gone):
+        trees.restore("o/r", ends["parent"], ends["like"], "m", AT, origin.remote)
+
+
 def test_a_patch_that_does_not_fit_makes_no_commit(origin, trees):
     head = origin.commit({"a.txt": "other\n"})
     with pytest.raises(Broken, match=r"does not apply: .*a\.txt"):
