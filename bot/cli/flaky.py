@@ -19,7 +19,7 @@ def command(
     *,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for a script.")] = False,
 ) -> None:
-    """List the tests that failed and then passed without a change, the worst first; times are UTC."""
+    """List the tests that failed and then passed without a change, worst first; times are UTC."""
     found = _flaky(repo, limit)
     if as_json:
         typer.echo(json.dumps(msgspec.to_builtins(found), indent=2))
