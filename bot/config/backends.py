@@ -29,6 +29,7 @@ AGENTS = frozenset(
 )
 DEFAULT_VARIABLE = "AUTO_CODER_DEFAULT_BACKEND"
 OWN_VARIABLES = ("api_key", "openai_api_key", "openai_base_url")  # AUTO_CODER_<NAME>_<KEY>
+INHERITED = ("options", "options_for_noedit")
 SHARED_VARIABLES = ("openai_api_key", "openai_base_url")  # AUTO_CODER_<KEY>, weaker than the file
 
 
@@ -78,20 +79,30 @@ class _Rotation:
     settings: Settings
 
 
-def read(file: Document, environ: Mapping[str, str]) -> Backends:
-    """Return the backends and chains of a file, or raise `ConfigError`."""
+def read(
+    file: Document, environ: Mapping[str, str], mentions: Iterable[tuple[str, str]] = ()
+) -> Backends:
+    """Return the backends and chains of a file, or raise `ConfigError`.
+
+    *mentions* are backends that other sections name, each with the place where it does. An agent
+    that has no section is known by that, but joins no rotation.
+    """
     source = _Source(file, environ, [])
     found = sections.find(file, source.warnings)
     rotation = _rotation(source, found)
     failed_at, failed = _failed(source)
     _known(found, failed.order, source.place(failed_at, "order"))
+    listed = tuple(found)
+    for name, where in mentions:
+        _known(found, [name], where)
     built = {
         name: _section(source, path, name, f"backends.{name}", shapes.BackendKeys)
         for name, path in found.items()
     }
     built = {name: _complete(_inherit(one, built)) for name, one in built.items()}
     by_name = {name: _backend(one) for name, one in built.items()}
-    primary = _enabled(source, _primary(rotation, by_name, failed.order), by_name, "backend")
+    order = _primary(rotation, [by_name[name] for name in listed], failed.order)
+    primary = _enabled(source, order, by_name, "backend")
     settings = rotation.settings
     for one in built.values():
         settings |= one.settings
@@ -142,7 +153,7 @@ def _known(found: sections.Found, names: Iterable[str], where: str) -> None:
     """Make sure that every name has a section; an agent needs none of its own."""
     for name in names:
         if name not in found and name not in AGENTS:
-            near = shapes.suggestion(name, found)
+            near = shapes.suggestion(name, {*found, *AGENTS})
             raise ConfigError(f'{where} names "{name}", which has no section{near}')
         found.setdefault(name, ("backends", name))
 
@@ -189,14 +200,19 @@ def _hidden(key: str, value: Any) -> Any:
 def _inherit(section: Section, others: Mapping[str, Section]) -> Section:
     """Take the options of the backend that `backend_type` names; a list of one's own blocks it."""
     parent = others.get(section.get("backend_type") or "")
-    options = f"{section.label}.options"
-    if parent is None or parent.name == section.name or options in section.settings:
+    if parent is None or parent.name == section.name:
         return section
-    if (theirs := f"{parent.label}.options") not in parent.settings:
-        return section
-    by = f"{parent.settings.origin(theirs)} ({theirs})"
-    inherited = layer({options: parent.settings.value(theirs)}, by)
-    return replace(section, settings=inherited | section.settings)
+    theirs = {f"{section.label}.{key}": f"{parent.label}.{key}" for key in INHERITED}
+    return replace(section, settings=_borrowed(parent.settings, theirs) | section.settings)
+
+
+def _borrowed(settings: Settings, keys: Mapping[str, str]) -> Settings:
+    """Return those of *settings* that were said, under the keys that *keys* gives them."""
+    said = {own: theirs for own, theirs in keys.items() if theirs in settings}
+    return layer(
+        {own: settings.value(theirs) for own, theirs in said.items()},
+        {own: f"{settings.origin(theirs)} ({theirs})" for own, theirs in said.items()},
+    )
 
 
 def _inline(
@@ -210,11 +226,7 @@ def _inline(
             f"{at}.{key}": key for key in shapes.keys_of(shapes.BackendKeys) if key != "enabled"
         }
         theirs = {label: f"{base.label}.{key}" for label, key in keep.items()}
-        theirs = {label: key for label, key in theirs.items() if key in base.settings}
-        under = layer(
-            {label: base.settings.value(key) for label, key in theirs.items()},
-            {label: f"{base.settings.origin(key)} ({key})" for label, key in theirs.items()},
-        )
+        under = _borrowed(base.settings, theirs)
         section = replace(section, settings=under | section.settings)
     section = _inherit(section, others)
     named = {name, section.get("backend_type")}
@@ -249,6 +261,7 @@ def _backend(section: Section) -> BackendConfig:
         timeout_s=get("timeout"),
         max_retries=get("max_retries"),
         options=get("options", default=()) or (),
+        options_for_noedit=get("options_for_noedit", default=()) or (),
         providers=get("providers", default=()),
         model_provider=get("model_provider"),
         settings=get("settings"),
@@ -274,7 +287,7 @@ def _type(section: Section) -> str:
 
 
 def _primary(
-    rotation: _Rotation, by_name: Mapping[str, BackendConfig], kept: Sequence[str]
+    rotation: _Rotation, listed: Iterable[BackendConfig], kept: Sequence[str]
 ) -> list[str]:
     """Return the names of the primary rotation, the default at its head.
 
@@ -282,7 +295,7 @@ def _primary(
     """
     order = list(dict.fromkeys(rotation.order))
     if not order:
-        order = [name for name, one in by_name.items() if one.enabled and name not in kept]
+        order = [one.name for one in listed if one.enabled and one.name not in kept]
     if rotation.default is None:
         return order
     if rotation.default not in order:

@@ -5,15 +5,15 @@ variables.
 """
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
-from bot.config import backends, patterns, shapes
+from bot.config import backends, chains, drains, patterns, shapes
 from bot.config.document import Document
 from bot.config.layers import Settings, flat, layer
-from bot.config.schema import BackendConfig, BackendName, Configuration, Policy, SandboxConfig
+from bot.config.schema import Configuration, Policy, SandboxConfig
 from bot.domain.errors import ConfigError
 
 ENVIRONMENTS: Mapping[str, Mapping[str, Any]] = {
@@ -41,9 +41,15 @@ VARIABLES: Mapping[str, str] = {
     "META_V3_BACKOFF_CAP_SECONDS": "retry.cap_s",
     "AUTOCODER_FEATURE_RETRY_INITIAL_DELAY_S": "retry.rejected_base_s",
     "AUTOCODER_FEATURE_RETRY_MAX_DELAY_S": "retry.rejected_cap_s",
+    "AUTOCODER_FEATURE_RETRY_EXPONENTIAL_BASE": "retry.rejected_factor",
     "AUTOCODER_FEATURE_RETRY_JITTER": "retry.jitter",
     "AUTOCODER_FEATURE_MAX_SAME_ERROR_STREAK": "retry.same_error",
     "AUTOCODER_FEATURE_MAX_SAME_DIFF_STREAK": "retry.same_diff",
+    "AUTOCODER_QA_FIX_ENABLED": "qa.feedback",
+    "AUTOCODER_QA_SUBAGENT_ENABLED": "qa.enabled",
+    "AUTOCODER_QA_MAX_SESSIONS": "qa.max_sessions",
+    "AUTOCODER_QA_SUBAGENT_MAX_ITERATIONS": "qa.max_iterations",
+    "AUTOCODER_PLANNER_ENABLED": "planning.enabled",
 }
 ENVIRONMENT_VARIABLE = "REGREEN_ENV"
 _SWITCHES = {"1": True, "true": True, "yes": True, "on": True}
@@ -63,14 +69,17 @@ def build(file: Document, environ: Mapping[str, str]) -> tuple[Configuration, Se
     """Return the configuration and who said what, or raise `ConfigError` for the first fault."""
     warnings: list[str] = []
     own = _own(file, environ, warnings)
-    found = backends.read(file, environ)
-    if not found.primary:
-        warnings.append("no primary backend is configured: only the deterministic fixers can mend")
-    settings = own | found.settings
+    named = drains.read(file, warnings)
+    found = backends.read(file, environ, (*named.mentions(), *chains.mentions(own)))
+    resolved = drains.resolve(file, named, found.by_name, warnings)
+    policy = msgspec.structs.replace(_policy(own), patterns=patterns.read(file, warnings))
+    policy = chains.laid(policy, chains.Said(own, found, resolved, named.chosen), warnings)
+    settings = own | named.settings | found.settings
     configuration = Configuration(
-        policy=msgspec.structs.replace(_policy(own, found), patterns=patterns.read(file, warnings)),
+        policy=policy,
         backends=found.by_name,
         fallback=found.fallback,
+        drains=resolved,
         sandbox=msgspec.convert(own.under("sandbox"), SandboxConfig),
         warnings=(*found.warnings, *warnings),
         origin={key: settings.origin(key) for key in settings},
@@ -92,7 +101,7 @@ def _own(file: Document, environ: Mapping[str, str], warnings: list[str]) -> Set
         settings |= layer(said, {key: file.where(tuple(key.split("."))) for key in said})
     for variable, key in VARIABLES.items():
         if text := environ.get(variable, "").strip():
-            settings |= layer({key: _parsed(variable, text, settings.value(key))}, variable)
+            settings |= layer({key: _parsed(variable, text, key, settings.value(key))}, variable)
     return settings
 
 
@@ -104,12 +113,15 @@ def _defaults() -> dict[str, Any]:
         "attempts.trusted_markers": policy["trusted_markers"],
         **flat("retry", policy["retry"]),
         **flat("guard", policy["guard"]),
+        **flat("qa", policy["qa"]),
+        **flat("planning", policy["planning"]),
+        **flat("approvals", policy["approvals"]),
         **flat("sandbox", dataclasses.asdict(SandboxConfig())),
     }
 
 
-def _parsed(variable: str, text: str, like: Any) -> Any:
-    """Return a variable's text as the kind of value that the setting has."""
+def _parsed(variable: str, text: str, key: str, like: Any) -> Any:
+    """Return a variable's text as the kind of value that its setting has."""
     if isinstance(like, bool):
         if text.lower() not in _SWITCHES:
             raise ConfigError(f'{variable} must be true or false, not "{text}"')
@@ -120,22 +132,17 @@ def _parsed(variable: str, text: str, like: Any) -> Any:
     except ValueError:
         kind = "a whole number" if whole else "a number"
         raise ConfigError(f'{variable} must be {kind}, not "{text}"') from None
-    if not number >= whole or number == float("inf"):  # counts begin at 1, seconds at 0
-        raise ConfigError(f"{variable} must be at least {int(whole)}, not {text}")
+    if must := shapes.misfit(key, number):
+        raise ConfigError(f"{variable} must be {must}, not {text}")
     return number
 
 
-def _policy(own: Settings, found: backends.Backends) -> Policy:
+def _policy(own: Settings) -> Policy:
+    """Return what our own sections say by themselves."""
+    tables = ("retry", "guard", "qa", "planning", "approvals")
     values = {
         **own.under("regreen"),
         "trusted_markers": own.value("attempts.trusted_markers"),
-        "retry": own.under("retry"),
-        "guard": own.under("guard"),
+        **{name: own.under(name) for name in tables},
     }
-    policy = msgspec.convert(values, Policy)
-    primary, fallback = _names(found.primary), _names(found.fallback)
-    return msgspec.structs.replace(policy, primary=primary, fallback=fallback)
-
-
-def _names(chain: Sequence[BackendConfig]) -> tuple[BackendName, ...]:
-    return tuple(BackendName(one.name, one.model) for one in chain)
+    return msgspec.convert(values, Policy)

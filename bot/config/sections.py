@@ -16,6 +16,7 @@ FIXED_SECTIONS = frozenset(
         "backend",
         "backends",
         patterns.SECTION,
+        *shapes.DRAIN_SECTIONS,
         *FALLBACK_SECTIONS,
         *shapes.OWN_SECTIONS,
         *shapes.UNUSED_SECTIONS,

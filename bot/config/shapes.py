@@ -17,11 +17,17 @@ from bot.config.document import Document, KeyPath
 from bot.domain.errors import ConfigError
 from bot.domain.values import FailureType, Value
 
-Seconds = Annotated[float, Meta(ge=0)]
-Positive = Annotated[float, Meta(gt=0)]
+MOST = 1e9  # some thirty years in seconds: what is added to a date stays one
+Seconds = Annotated[float, Meta(ge=0, le=MOST)]
+Positive = Annotated[float, Meta(gt=0, le=MOST)]
+Factor = Annotated[float, Meta(ge=1, le=MOST)]
+Share = Annotated[float, Meta(ge=0, le=1)]
 Count = Annotated[int, Meta(ge=0)]
 AtLeastOne = Annotated[int, Meta(ge=1)]
 
+Milliseconds = Annotated[int, Meta(ge=0, le=10**12)]
+
+DRAIN_SECTIONS = ("agent_chains", "agent_drains", "agent_chain")
 SECRET_KEYS = frozenset(
     {"api_key", "openai_api_key", "openrouter_api_key", "claude_code_oauth_token"}
 )
@@ -33,7 +39,6 @@ UNUSED_KEYS = frozenset(
         "extra_args",
         "openrouter_api_key",
         "openrouter_base_url",
-        "options_for_noedit",
         "options_for_resume",
         "providers",
         "url",
@@ -41,9 +46,6 @@ UNUSED_KEYS = frozenset(
 )
 UNUSED_SECTIONS = frozenset(
     {
-        "agent_chain",
-        "agent_chains",
-        "agent_drains",
         "backend_for_noedit",
         "fallback_system",
         "frameworks",
@@ -81,7 +83,7 @@ class BackendKeys(Value, frozen=True):
     extra_args: dict[str, Any] | None = None
     openrouter_api_key: str | None = None
     openrouter_base_url: str | None = None
-    options_for_noedit: tuple[str, ...] = ()
+    options_for_noedit: tuple[str, ...] | None = None
     options_for_resume: tuple[str, ...] = ()
     url: str | None = None
 
@@ -108,6 +110,7 @@ class RegreenKeys(Value, frozen=True):
     settle_s: Seconds | None = None
     sweep_s: Positive | None = None
     rescue_s: Positive | None = None
+    base_look_s: Positive | None = None
     write_pause_s: Seconds | None = None
     fallback_after: AtLeastOne | None = None
 
@@ -127,11 +130,16 @@ class RetryKeys(Value, frozen=True):
     cap_s: Seconds | None = None
     total_attempts: AtLeastOne | None = None
     per_step_attempts: AtLeastOne | None = None
+    daily_attempts: AtLeastOne | None = None
     rejected_base_s: Seconds | None = None
+    rejected_factor: Factor | None = None
     rejected_cap_s: Seconds | None = None
     jitter: bool | None = None
     same_error: AtLeastOne | None = None
     same_diff: AtLeastOne | None = None
+    flaky_seen: AtLeastOne | None = None
+    flaky_rate: Share | None = None
+    flaky_streak: AtLeastOne | None = None
 
 
 class GuardKeys(Value, frozen=True):
@@ -140,6 +148,46 @@ class GuardKeys(Value, frozen=True):
     max_files: AtLeastOne | None = None
     max_lines: AtLeastOne | None = None
     protected: tuple[str, ...] | None = None
+
+
+class QaKeys(Value, frozen=True):
+    """`[qa]`."""
+
+    enabled: bool | None = None
+    feedback: bool | None = None
+    max_sessions: AtLeastOne | None = None
+    max_iterations: AtLeastOne | None = None
+
+
+class PlanningKeys(Value, frozen=True):
+    """`[planning]`."""
+
+    enabled: bool | None = None
+    within_s: Positive | None = None
+    synthesis: str | None = None
+
+
+class ApprovalKeys(Value, frozen=True):
+    """`[approvals]`."""
+
+    role: Literal["write", "admin"] | None = None
+    remind_s: Positive | None = None
+    expire_s: Positive | None = None
+
+
+class AgentChainKeys(Value, frozen=True):
+    """`[agent_chain]`: the older schema's roles, and what both schemas keep here."""
+
+    developer: tuple[str, ...] = ()
+    reviewer: tuple[str, ...] = ()
+    commit: tuple[str, ...] = ()
+    analysis: tuple[str, ...] = ()
+    provider_fallback: dict[str, Any] | None = None
+    max_retries: Count = 3
+    retry_delay_ms: Milliseconds = 1_000
+    backoff_multiplier: Annotated[float, Meta(ge=0)] = 2.0
+    max_backoff_ms: Milliseconds = 60_000
+    max_cycles: Count = 3
 
 
 class SandboxKeys(Value, frozen=True):
@@ -157,10 +205,13 @@ OWN_SECTIONS: Mapping[str, type[Value]] = {
     "attempts": AttemptsKeys,
     "retry": RetryKeys,
     "guard": GuardKeys,
+    "qa": QaKeys,
+    "planning": PlanningKeys,
+    "approvals": ApprovalKeys,
     "sandbox": SandboxKeys,
 }
 
-Shape = TypeVar("Shape", bound=Value)
+Shape = TypeVar("Shape")
 _EXPECTED = re.compile(r"Expected `(?P<want>[^`]+)`(?P<limit>[^,]*?)(?:, got `[^`]+`)?")
 _WORDS = {
     "array": "a list",
@@ -174,6 +225,7 @@ _WORDS = {
 
 # What the decoder does not tell: the words that a key may hold.
 _CHOICES = {
+    "approvals.role": "write or admin",
     "sandbox.driver": "bubblewrap or none",
     "retry.retries": f"for types of failure: {', '.join(FailureType)}",
     "retry.multipliers": f"for types of failure: {', '.join(FailureType)}",
@@ -186,12 +238,23 @@ def keys_of(shape: type[Value]) -> tuple[str, ...]:
 
 
 def fit(document: Document, path: KeyPath, values: Any, shape: type[Shape]) -> Shape:
-    """Return a section in its shape, or raise `ConfigError` naming file, line and key."""
+    """Return what stands at *path* in its shape, or raise `ConfigError` naming file and line."""
     try:
         return msgspec.convert(values, shape)
     except msgspec.ValidationError as error:
         message, _, at = str(error).partition(" - at ")
         raise ConfigError(_complaint(document, path, values, message, at)) from error
+
+
+def misfit(key: str, value: Any) -> str:
+    """Return what one of our own settings must be, empty when *value* is that."""
+    section, _, name = key.partition(".")
+    try:
+        msgspec.convert({name: value}, OWN_SECTIONS[section])
+    except msgspec.ValidationError as error:
+        found = _EXPECTED.fullmatch(str(error).partition(" - at ")[0])
+        return _must(found) if found else _CHOICES.get(key, "valid")
+    return ""
 
 
 def table(document: Document, path: KeyPath) -> dict[str, Any]:
@@ -242,10 +305,14 @@ def _complaint(document: Document, path: KeyPath, values: Any, message: str, at:
     if found is None:
         wrong = message.removeprefix("Invalid enum value ")
         return f"{where}: {key} must be {_CHOICES.get(key, 'valid')}, not {wrong}"
-    want = found["want"].removesuffix(" | null")
-    must = _WORDS.get(want, want) + found["limit"]
+    must = _must(found)
     if "[...]" in at:
         return f"{where}: every value of {key} must be {must}"
     if named and named[-1] in SECRET_KEYS:
         return f"{where}: {key} must be {must}"
     return f"{where}: {key} must be {must}, not {shown(value)}"
+
+
+def _must(found: re.Match[str]) -> str:
+    want = found["want"].removesuffix(" | null")
+    return _WORDS.get(want, want) + found["limit"]

@@ -2,6 +2,7 @@
 
 import json
 import re
+from operator import attrgetter
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,14 @@ from typer.testing import CliRunner
 
 from bot.cli.config import app
 from bot.config import load
-from bot.config.schema import BackendName, RetryPolicy
+from bot.config.schema import (
+    ApprovalPolicy,
+    BackendName,
+    PlanningPolicy,
+    Policy,
+    QaPolicy,
+    RetryPolicy,
+)
 from bot.domain.errors import ConfigError
 from bot.domain.values import Secret
 from bot.routing.chain import route
@@ -186,14 +194,16 @@ def test_default_models_and_types(read):
     }
 
 
-def test_options_are_inherited_from_the_backend_that_the_type_names(read):
+@pytest.mark.parametrize("key", ["options", "options_for_noedit"])
+def test_options_are_inherited_from_the_backend_that_the_type_names(read, key):
     found = read(
-        '[backends.codex]\noptions=["-x"]\n[backends.a]\nbackend_type="codex"\n'
-        '[backends.b]\nbackend_type="codex"\noptions=[]\n'
+        f'[backends.codex]\n{key}=["-x"]\n[backends.a]\nbackend_type="codex"\n'
+        f'[backends.b]\nbackend_type="codex"\n{key}=[]\n'
     )
-    assert found.backends["a"].options == ("-x",)
-    assert found.backends["b"].options == ()
-    assert found.origin["backends.a.options"].endswith("llm_config.toml:2 (backends.codex.options)")
+    assert getattr(found.backends["a"], key) == ("-x",)
+    assert getattr(found.backends["b"], key) == ()
+    assert found.origin[f"backends.a.{key}"].endswith(f"llm_config.toml:2 (backends.codex.{key})")
+    assert not any("no effect" in one for one in found.warnings)
 
 
 def test_variables_win_over_the_file_and_shared_ones_do_not(read):
@@ -246,8 +256,7 @@ def test_each_environment_has_its_defaults(environment, autofix, total, per_step
 
 
 def test_the_defaults_are_those_of_the_schema():
-    retry = load.configuration(None, {"REGREEN_ENV": "staging"}).policy.retry
-    assert retry == RetryPolicy()
+    assert load.configuration(None, {"REGREEN_ENV": "staging"}).policy == Policy()
 
 
 def test_a_file_wins_over_the_environments_table_and_a_variable_over_the_file(read):
@@ -266,18 +275,25 @@ def test_a_file_wins_over_the_environments_table_and_a_variable_over_the_file(re
     [
         ("FEATURE_META_V3_AUTOFIX", "false", "autofix", False),
         ("FEATURE_META_V3_AUTOFIX", "1", "autofix", True),
-        ("META_V3_MAX_PER_STEP_ATTEMPTS", "4", "per_step_attempts", 4),
-        ("META_V3_BACKOFF_CAP_SECONDS", "30", "cap_s", 30.0),
-        ("AUTOCODER_FEATURE_RETRY_INITIAL_DELAY_S", "2.5", "rejected_base_s", 2.5),
-        ("AUTOCODER_FEATURE_RETRY_MAX_DELAY_S", "0", "rejected_cap_s", 0.0),
-        ("AUTOCODER_FEATURE_RETRY_JITTER", "off", "jitter", False),
-        ("AUTOCODER_FEATURE_MAX_SAME_ERROR_STREAK", "5", "same_error", 5),
-        ("AUTOCODER_FEATURE_MAX_SAME_DIFF_STREAK", "6", "same_diff", 6),
+        ("META_V3_MAX_PER_STEP_ATTEMPTS", "4", "retry.per_step_attempts", 4),
+        ("META_V3_BACKOFF_CAP_SECONDS", "30", "retry.cap_s", 30.0),
+        ("AUTOCODER_FEATURE_RETRY_INITIAL_DELAY_S", "2.5", "retry.rejected_base_s", 2.5),
+        ("AUTOCODER_FEATURE_RETRY_MAX_DELAY_S", "0", "retry.rejected_cap_s", 0.0),
+        ("AUTOCODER_FEATURE_RETRY_EXPONENTIAL_BASE", "3", "retry.rejected_factor", 3.0),
+        ("AUTOCODER_FEATURE_RETRY_JITTER", "off", "retry.jitter", False),
+        ("AUTOCODER_FEATURE_MAX_SAME_ERROR_STREAK", "5", "retry.same_error", 5),
+        ("AUTOCODER_FEATURE_MAX_SAME_DIFF_STREAK", "6", "retry.same_diff", 6),
+        ("AUTOCODER_QA_FIX_ENABLED", "0", "qa.feedback", False),
+        ("AUTOCODER_QA_SUBAGENT_ENABLED", "1", "qa.enabled", True),
+        ("AUTOCODER_QA_MAX_SESSIONS", "7", "qa.max_sessions", 7),
+        ("AUTOCODER_QA_SUBAGENT_MAX_ITERATIONS", "4", "qa.max_iterations", 4),
+        ("AUTOCODER_PLANNER_ENABLED", "yes", "planning.enabled", True),
     ],
 )
 def test_the_older_systems_variables(variable, text, key, value):
-    policy = load.configuration(None, {variable: text}).policy
-    assert getattr(policy if key == "autofix" else policy.retry, key) == value
+    found = load.configuration(None, {variable: text})
+    assert attrgetter(key)(found.policy) == value
+    assert variable in found.origin.values()
 
 
 def test_own_sections_reach_the_policy(read):
@@ -287,8 +303,13 @@ def test_own_sections_reach_the_policy(read):
         "[retry]\nretries.lint=2\n[retry.multipliers]\ninfra=3\n"
         '[guard]\nmax_files=3\nprotected=["x/**"]\n'
         '[sandbox]\ndriver="none"\npaths=["/opt"]\nmemory_mb=99\nworkers=4\n'
+        "[qa]\nenabled=true\nmax_sessions=5\n[planning]\nenabled=true\nwithin_s=30\n"
+        '[approvals]\nrole="admin"\nremind_s=60\nexpire_s=600\n'
     )
     policy, sandbox = found.policy, found.sandbox
+    assert policy.qa == QaPolicy(enabled=True, max_sessions=5)
+    assert policy.planning == PlanningPolicy(enabled=True, within_s=30.0)
+    assert policy.approvals == ApprovalPolicy("admin", 60.0, 600.0)
     assert (policy.fixers, policy.settle_s, policy.fallback_after) == (False, 3.0, 2)
     assert policy.trusted_markers == ("auto-coder",)
     assert policy.retry.retries["lint"] == 2
@@ -350,6 +371,37 @@ def test_own_sections_reach_the_policy(read):
             id="a table of numbers",
         ),
         pytest.param(
+            "[retry]\nflaky_rate = 2\n",
+            "llm_config.toml:2: retry.flaky_rate must be a number <= 1.0, not 2",
+            id="a share",
+        ),
+        pytest.param(
+            "[regreen]\nbase_look_s = 0\n",
+            "llm_config.toml:2: regreen.base_look_s must be a number > 0.0, not 0",
+            id="never",
+        ),
+        pytest.param(
+            "[qa]\nenabled = 1\n",
+            "llm_config.toml:2: qa.enabled must be true or false, not 1",
+            id="a switch",
+        ),
+        pytest.param(
+            "[planning]\nwithin_s = inf\n",
+            "llm_config.toml:2: planning.within_s must be a number <= 1000000000.0",
+            id="for ever",
+        ),
+        pytest.param(
+            "[approvals]\nrole = 'owner'\n",
+            "llm_config.toml:2: approvals.role must be write or admin, not 'owner'",
+            id="a role",
+        ),
+        pytest.param(
+            '[planning]\nsynthesis = "cluade"\n',
+            'llm_config.toml:2: planning.synthesis names "cluade", which has no section; '
+            'did you mean "claude"?',
+            id="synthesis",
+        ),
+        pytest.param(
             "[sandbox]\ndriver = 'docker'\n",
             "llm_config.toml:2: sandbox.driver must be bubblewrap or none, not 'docker'",
             id="a choice",
@@ -397,8 +449,12 @@ def test_a_fault_of_a_secret_does_not_show_it(fault):
     ("variable", "text", "told"),
     [
         ("META_V3_MAX_TOTAL_ATTEMPTS", "many", 'must be a whole number, not "many"'),
-        ("META_V3_MAX_TOTAL_ATTEMPTS", "0", "must be at least 1"),
-        ("META_V3_BACKOFF_CAP_SECONDS", "nan", "must be at least 0"),
+        ("META_V3_MAX_TOTAL_ATTEMPTS", "0", "must be a whole number >= 1, not 0"),
+        ("META_V3_BACKOFF_CAP_SECONDS", "nan", "must be a number >= 0.0"),
+        ("META_V3_BACKOFF_CAP_SECONDS", "inf", "must be a number <= 1000000000.0"),
+        ("AUTOCODER_FEATURE_RETRY_EXPONENTIAL_BASE", "0.5", "must be a number >= 1.0, not 0.5"),
+        ("AUTOCODER_QA_MAX_SESSIONS", "2.5", "must be a whole number"),
+        ("AUTOCODER_PLANNER_ENABLED", "maybe", "must be true or false"),
         ("META_V3_BACKOFF_CAP_SECONDS", "x", "must be a number"),
         ("FEATURE_META_V3_AUTOFIX", "perhaps", "must be true or false"),
         ("REGREEN_ENV", "prod", "must be one of development, staging, production"),
@@ -436,7 +492,7 @@ def test_faults_of_variables_name_them(variable, text, told):
         ),
         pytest.param("version = 2\n", "1: version is not known", id="at the top"),
         pytest.param(
-            "[agent_chains]\nfix=['x']\n", "1: [agent_chains] has no effect yet", id="later"
+            "[qa]\nmax_session = 1\n", "2: qa.max_session is not known", id="new section's key"
         ),
         pytest.param(
             "[frameworks.x]\na=1\n", "1: [frameworks] has no effect yet", id="later tables"
@@ -526,12 +582,19 @@ def test_the_example_loads_without_a_warning_but_for_what_it_turns_off():
 def test_the_examples_commented_lines_are_valid_too(read):
     lines = EXAMPLE.read_text(encoding="utf-8").splitlines()
     shown = [
-        line.removeprefix("# ") if re.match(r"# (\w+ = |\[\[)", line) else line
+        line.removeprefix("# ") if re.match(r"# (\w+ = |\[)", line) else line
         for line in lines
         if not line.startswith(("# order =", "# api_key ="))
     ]
     found = read("\n".join(shown), REGREEN_ENV="staging")
-    assert found.policy.retry == RetryPolicy()
+    policy = found.policy
+    assert (policy.retry, policy.qa, policy.planning, policy.approvals) == (
+        RetryPolicy(),
+        QaPolicy(),
+        PlanningPolicy(),
+        ApprovalPolicy(),
+    )
+    assert names(found.drains.chains["fix"].backends) == ["primary"]
     assert not any("not known" in one for one in found.warnings)
 
 
