@@ -1,8 +1,8 @@
 """Metrics for Prometheus, in a registry of the application's own.
 
-`COUNTERS` and `TIMES` are the whole list. What the shells report under another name is counted in
+`COUNTERS` and `TIMES` are what the shells report by name. Anything else is counted in
 `regreen_events_total` or timed as an operation, so that nothing is lost and no label grows without
-end; the log line carries the rest.
+end; the log line carries the rest. `RunsCollector` counts the stored runs when somebody looks.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -33,11 +33,29 @@ COUNTERS = {
         "Attempts to mend, by what failed and how the attempt ended.",
         ("signal_type", "outcome"),
     ),
+    "autofix_replan": ("autofix_replans_total", "New plans, since the one before led nowhere.", ()),
+    "approval_request": (
+        "approval_requests_total",
+        "Approvals, by what asked for them and how far they are.",
+        ("gate_type", "status"),
+    ),
 }
 QUIET = frozenset({"delivery"})  # one per webhook: metrics say enough
 RENAMED = {"event": "delivery"}
+TIMES = {
+    "intake": (
+        "intake_seconds",
+        "From the first byte of a delivery to its answer.",
+        (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10),
+    ),
+    "autofix_backoff": (
+        "autofix_backoff_seconds",
+        "How long runs wait before they try again.",
+        (1, 2, 4, 8, 15, 30, 60, 120, 300, 600, 3600),
+    ),
+}
 BUCKETS_S = (0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800)
-INTAKE_BUCKETS_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10)
+SUCCESS, FAILURES = "green", ("gave_up", "blocked", "waiting_person")
 
 RunsByState = Callable[[], Mapping[str, int]]
 
@@ -61,12 +79,10 @@ class PrometheusTelemetry:
             ("kind",),
             registry=self.registry,
         )
-        self._intake = Histogram(
-            "intake_seconds",
-            "From the first byte of a delivery to its answer.",
-            buckets=INTAKE_BUCKETS_S,
-            registry=self.registry,
-        )
+        self._times = {
+            kind: Histogram(name, text, buckets=buckets, registry=self.registry)
+            for kind, (name, text, buckets) in TIMES.items()
+        }
         self._operations = Histogram(
             "autofix_processing_seconds",
             "How long the operations of a repair take.",
@@ -78,8 +94,9 @@ class PrometheusTelemetry:
     def event(self, kind: str, **labels: str) -> None:
         """Count *kind* and log it with its labels; a sentence is only logged."""
         if kind in COUNTERS:
-            names = COUNTERS[kind][2]
-            self._counters[kind].labels(*(labels.get(name, "") for name in names)).inc()
+            counter, names = self._counters[kind], COUNTERS[kind][2]
+            values = [labels.get(name, "") for name in names]
+            (counter.labels(*values) if names else counter).inc()
         elif kind.isidentifier():
             self._events.labels(kind).inc()
         if kind not in QUIET:  # structlog's own word for the message is `event`
@@ -88,11 +105,12 @@ class PrometheusTelemetry:
     def took(self, kind: str, duration: timedelta, **labels: str) -> None:
         """Record how long *kind* took; log it, unless it is the intake."""
         seconds = duration.total_seconds()
-        if kind == "intake":
-            self._intake.observe(seconds)
-            return
-        self._operations.labels(labels.get("operation_type", kind)).observe(seconds)
-        self._log.debug(kind, seconds=round(seconds, 3), **labels)
+        if kind in TIMES:
+            self._times[kind].observe(seconds)
+        else:
+            self._operations.labels(labels.get("operation_type", kind)).observe(seconds)
+        if kind != "intake":
+            self._log.debug(kind, seconds=round(seconds, 3), **labels)
 
     def render(self) -> tuple[bytes, str]:
         """Return the page for Prometheus and its content type."""
@@ -106,12 +124,16 @@ class RunsCollector(Collector):
         self._runs_by_state = runs_by_state
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
-        """Yield `runs` by state; nothing while the store is out of reach."""
-        gauge = GaugeMetricFamily("runs", "Runs, by where they stand.", labels=("state",))
+        """Yield `runs` by state and the share of successes; nothing while the store is away."""
         try:
             counts = self._runs_by_state()
         except BotError:
             return
+        gauge = GaugeMetricFamily("runs", "Runs, by where they stand.", labels=("state",))
         for state, number in counts.items():
             gauge.add_metric((state,), number)
         yield gauge
+        if judged := sum(counts.get(state, 0) for state in (SUCCESS, *FAILURES)):
+            text = "Green runs among those that are green, gave up, blocked or wait for a person."
+            ratio = counts.get(SUCCESS, 0) / judged
+            yield GaugeMetricFamily("autofix_success_ratio", text, value=ratio)

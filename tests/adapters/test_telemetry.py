@@ -187,6 +187,57 @@ class TestMetrics:
         assert sample(telemetry, f"{name}_sum", operation_type="verify") == 3
         assert sample(telemetry, "intake_seconds_bucket", le="0.0025") == 1
 
+    def test_a_step_of_a_repair_is_one_line_with_its_fields(self, stream: io.StringIO):
+        logs.configure(stream=stream)
+        telemetry = PrometheusTelemetry()
+        fields = {
+            "run_id": "r1",
+            "step_id": "r1/lint",
+            "signal_type": "lint",
+            "strategy": "patch",
+            "outcome": "patch_applied",
+            "attempt": "2",
+        }
+        telemetry.event("autofix", **fields)
+        (line,) = lines(stream)
+        about = {"event", "at", "level", "logger"}
+        assert {name: line[name] for name in line.keys() - about} == fields
+        assert line["event"] == "autofix"
+        assert sample(telemetry, "regreen_events_total", kind="autofix") == 1
+        assert "r1" not in telemetry.render()[0].decode()
+
+    def test_new_plans_and_approvals_are_counted(self):
+        telemetry = PrometheusTelemetry()
+        assert sample(telemetry, "autofix_replans_total") == 0
+        telemetry.event("autofix_replan")
+        telemetry.event("approval_request", gate_type="security", status="granted")
+        assert sample(telemetry, "autofix_replans_total") == 1
+        granted = {"gate_type": "security", "status": "granted"}
+        assert sample(telemetry, "approval_requests_total", **granted) == 1
+
+    def test_waiting_before_a_try_is_no_operation(self):
+        telemetry = PrometheusTelemetry()
+        telemetry.took("autofix_backoff", timedelta(seconds=20))
+        telemetry.took("autofix_backoff", timedelta(seconds=40))
+        assert sample(telemetry, "autofix_backoff_seconds_sum") == 60
+        assert sample(telemetry, "autofix_backoff_seconds_bucket", le="30.0") == 1
+        assert "autofix_processing_seconds_count" not in telemetry.render()[0].decode()
+
+    @pytest.mark.parametrize(
+        ("counts", "ratio"),
+        [
+            pytest.param({"green": 3, "gave_up": 1}, 0.75, id="gave up"),
+            pytest.param({"green": 1, "blocked": 2, "waiting_person": 1}, 0.25, id="asked"),
+            pytest.param({"green": 1, "working": 9, "superseded": 9, "stopped": 9}, 1, id="others"),
+            pytest.param({"gave_up": 2}, 0, id="none"),
+            pytest.param({"working": 1}, None, id="nothing ended"),
+            pytest.param({}, None, id="no runs"),
+        ],
+    )
+    def test_success_is_the_share_of_green_runs(self, counts: dict[str, int], ratio: float | None):
+        telemetry = PrometheusTelemetry(lambda: counts)
+        assert sample(telemetry, "autofix_success_ratio") == ratio
+
     def test_runs_are_counted_when_somebody_looks(self):
         def runs_by_state() -> Mapping[str, int]:
             return {"working": 2, "green": 40}
