@@ -9,6 +9,8 @@ oldest plans and gates, and the comment says so. A plan's own text has a comment
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
+from typing import TypeVar
 
 from bot.domain.runs import Attempt, Choice, Gate, GateState, Judged, Plan, PlanDelta, Result, Run
 from bot.repair.leaks import redact
@@ -18,6 +20,9 @@ COMMENT_CHARACTERS = 50_000  # room for what stands around it
 PLAN_CHARACTERS = 30_000  # of a plan's text in its comment
 MANY = 12  # lines of one kind in a comment; the command line shows them all
 _NOTHING = "Regreen has not worked on this pull request. `/regreen fix` has it look now."
+
+
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +77,7 @@ def _visible(text: str) -> str:
 
 
 TEXT = Style(_plain, _plain, _plain_block, many=0)
-MARKDOWN = Style(quote, name, lambda _: "", many=MANY)
+MARKDOWN = Style(quote, lambda text: name(redact(text)), lambda _: "", many=MANY)
 
 
 def reply(run: Run | None) -> str:
@@ -107,7 +112,7 @@ def explain_markdown(run: Run) -> str:
         note = f"left out, as too long for a comment: the oldest {_counted(missing, 'part')}; "
         note += f"`regreen explain {run.id}` on the server prints all"
         kept = replace(kept, head=replace(story.head, lines=(*story.head.lines, note)))
-    return "\n\n".join(_markdown(section) for section in kept.sections) + "\n"
+    return _comment(_markdown(section) for section in kept.sections)
 
 
 def plan_markdown(run: Run) -> str:
@@ -121,9 +126,9 @@ def plan_markdown(run: Run) -> str:
         cut = f"\n(cut: `regreen explain {run.id}` on the server prints all)"
         parts.append(fence(text[:PLAN_CHARACTERS]) + (cut if len(text) > PLAN_CHARACTERS else ""))
     if run.deltas:
-        lines = _few([_delta(delta, MARKDOWN) for delta in reversed(run.deltas)], MARKDOWN)
+        lines = _few(run.deltas[::-1], lambda delta: _delta(delta, MARKDOWN), MARKDOWN)
         parts.append(_markdown(Section("How the plan changed, newest first", tuple(lines))))
-    return "\n\n".join(parts) + "\n"
+    return _comment(parts)
 
 
 def explain(run: Run, style: Style) -> Story:
@@ -149,9 +154,9 @@ def _head(run: Run, style: Style) -> Section:
     if run.asked_by:
         lines.append(f"asked for by {style.words(run.asked_by, 100)}")
     if run.upstream:
-        names = ", ".join(_few([style.code(check) for check in run.upstream], style))
+        names = ", ".join(_few(run.upstream, style.code, style))
         lines.append(f"failed in the same way on the base branch: {names}")
-    return Section(f"Run {style.code(run.id)} of {style.words(str(run.pull), 200)}", tuple(lines))
+    return Section(f"Run {style.code(run.id)} of {style.code(str(run.pull))}", tuple(lines))
 
 
 def _choices(run: Run, style: Style) -> list[Section]:
@@ -175,14 +180,9 @@ def _attempt(run: Run, choice: Choice) -> Attempt | None:
 
 def _choice(choice: Choice, attempt: Attempt | None, style: Style) -> Section:
     lines = [f"because: {style.words(choice.reason, 600)}"]
-    lines += _few([f"failing: {_judged(one, style)}" for one in choice.judged], style)
-    lines += _few(
-        [
-            f"went by: {style.words(what, 100)}: {style.words(value, 100)}"
-            for what, value in choice.inputs
-        ],
-        style,
-    )
+    lines += _few(choice.judged, lambda one: f"failing: {_judged(one, style)}", style)
+    if choice.inputs:
+        lines.append(f"went by: {'; '.join(_few(choice.inputs, partial(_pair, style), style))}")
     if choice.backoff_s is not None:
         lines.append(f"waited: {choice.backoff_s:g} s")
     if attempt is not None:
@@ -194,13 +194,11 @@ def _choice(choice: Choice, attempt: Attempt | None, style: Style) -> Section:
 
 
 def _lone(attempt: Attempt, style: Style) -> Section:
-    seen = attempt.evidence or [(check, "") for check in attempt.failing]
-    lines = [
-        f"failing: {style.code(check)} {style.words(why, 300)}".rstrip() for check, why in seen
-    ]
+    seen = attempt.evidence or tuple((check, "its log was not kept") for check in attempt.failing)
+    lines = _few(seen, lambda one: f"failing: {_named(one, style)}", style)
     where = f"on {style.code(attempt.head[:12])}, {_time(attempt.started_at)}"
-    shown = (*_few(lines, style), *_outcome(attempt, style))
-    return Section(f"Attempt {attempt.number} {where}, of which no choice is recorded", shown)
+    title = f"Attempt {attempt.number} {where}, of which no choice is recorded"
+    return Section(title, (*lines, *_outcome(attempt, style)))
 
 
 def _judged(one: Judged, style: Style) -> str:
@@ -209,21 +207,23 @@ def _judged(one: Judged, style: Style) -> str:
     return f"{style.code(one.check)}: {sure}: {style.words(one.message, 300)}{key}"
 
 
+def _pair(style: Style, one: tuple[str, str]) -> str:
+    return f"{style.words(one[0], 100)}: {style.words(one[1], 100)}"
+
+
+def _named(one: tuple[str, str], style: Style) -> str:
+    return f"{style.code(one[0])}: {style.words(one[1], 300)}"
+
+
 def _outcome(attempt: Attempt, style: Style) -> list[str]:
     """Tell what came of an attempt: who did it, whether it was proved, how it ended."""
-    lines = _few(
-        [
-            f"passed over: {style.code(backend)}: {style.words(reason, 300)}"
-            for backend, reason in attempt.tried
-        ],
-        style,
-    )
+    lines = _few(attempt.tried, lambda one: f"passed over: {_named(one, style)}", style)
     if attempt.verification is not None:
         proof = attempt.verification
         reason = f": {style.words(proof.reason, 300)}" if proof.reason else ""
         lines.append(f"proof: {'passed' if proof.approved else 'rejected'}{reason}")
     if attempt.worse:
-        names = ", ".join(_few([style.code(check) for check in attempt.worse], style))
+        names = ", ".join(_few(attempt.worse, style.code, style))
         lines.append(f"made worse: {names}")
     by = f" by {style.code(attempt.backend)}" if attempt.backend else ""
     model = f" ({style.words(attempt.model, 100)})" if attempt.model else ""
@@ -235,20 +235,20 @@ def _outcome(attempt: Attempt, style: Style) -> list[str]:
 
 
 def _plan(plan: Plan, changes: Sequence[PlanDelta], style: Style) -> Section:
-    lines = _few([f"goal: {style.words(goal, 400)}" for goal in plan.goals], style)
+    lines = _few(plan.goals, lambda goal: f"goal: {style.words(goal, 400)}", style)
     if plan.by:
-        lines.append(f"written by {', '.join(_few([style.code(by) for by in plan.by], style))}")
+        lines.append(f"written by {', '.join(_few(plan.by, style.code, style))}")
     lines += [_delta(delta, style) for delta in changes]
     title = f"Plan {style.code(plan.id)}, {_time(plan.at)}"
     return Section(title, tuple(lines), style.block(plan.text) if plan.text else "")
 
 
 def _delta(delta: PlanDelta, style: Style) -> str:
-    parts = [f"added: {style.words(goal, 400)}" for goal in delta.added]
-    parts += [f"removed: {style.words(goal, 400)}" for goal in delta.removed]
-    why = style.words(delta.triggered_by, 100)
-    what = "; ".join(_few(parts, style)) or "the same goals"
-    return f"changed at {_time(delta.at)} by {style.code(why)}: {what}"
+    parts = [("added", goal) for goal in delta.added]
+    parts += [("removed", goal) for goal in delta.removed]
+    shown = _few(parts, lambda one: f"{one[0]}: {style.words(one[1], 400)}", style)
+    what = "; ".join(shown) or "the same goals"
+    return f"changed at {_time(delta.at)} by {style.code(delta.triggered_by)}: {what}"
 
 
 def _gate(gate: Gate, style: Style) -> Section:
@@ -260,20 +260,19 @@ def _gate(gate: Gate, style: Style) -> Section:
         lines.append(f"{style.words(gate.asked_by, 100)} asked for the try and may not approve it")
     if gate.reminders:
         lines.append(f"reminded {_counted(gate.reminders, 'time')}")
-    lines.append(_word(gate, style))
+    lines += _word(gate, style)
     kinds = ", ".join(style.code(kind) for kind in gate.types)
     return Section(f"Gate {style.code(gate.id)} ({kinds}), {_time(gate.asked_at)}", tuple(lines))
 
 
-def _word(gate: Gate, style: Style) -> str:
+def _word(gate: Gate, style: Style) -> list[str]:
     if gate.state is GateState.PENDING:
-        word = style.code(f"/regreen approve {gate.head[:12]}")
-        no = style.code("/regreen reject")
-        return f"waits for a person until {_time(gate.expires_at)}: {word} or {no}"
+        yes, no = style.code(f"/regreen approve {gate.head[:12]}"), style.code("/regreen reject")
+        return [f"waits for a person until {_time(gate.expires_at)}", f"answers: {yes} or {no}"]
     by = f" by {style.words(gate.by, 100)}" if gate.by else ""
     at = f", {_time(gate.at)}" if gate.at else ""
     note = f": {style.words(gate.note, 300)}" if gate.note else ""
-    return f"{gate.state}{by}{at}{note}"
+    return [f"{gate.state}{by}{at}{note}"]
 
 
 def _end(run: Run, style: Style) -> Section:
@@ -290,12 +289,12 @@ def _result(result: Result) -> str:
     return "not known yet" if result is Result.WORKING else result.replace("_", " ")
 
 
-def _few(lines: Iterable[str], style: Style) -> list[str]:
-    """Return as many of *lines* as the style shows, and how many more there are."""
-    shown = list(lines)
-    if not style.many or len(shown) <= style.many:
-        return shown
-    return [*shown[: style.many], f"and {len(shown) - style.many} more"]
+def _few(items: Sequence[Item], show: Callable[[Item], str], style: Style) -> list[str]:
+    """Return as many of *items* as the style shows, and how many more there are."""
+    if not style.many or len(items) <= style.many:
+        return [show(item) for item in items]
+    more = f"and {len(items) - style.many} more"
+    return [*(show(item) for item in items[: style.many]), more]
 
 
 def _newest(sections: Sequence[Section], room: int) -> tuple[tuple[Section, ...], int]:
@@ -316,6 +315,14 @@ def _size(section: Section) -> int:
 def _markdown(section: Section) -> str:
     lines = "\n".join(f"- {line}" for line in section.lines)
     return "\n\n".join(part for part in (f"#### {section.title}", lines, section.block) if part)
+
+
+def _comment(parts: Iterable[str]) -> str:
+    """Return the comment that *parts* make, without a hidden mark: it has none of its own.
+
+    By those we find our own comments again, in blocks of code as well.
+    """
+    return "\n\n".join(parts).replace("<!--", "<!\u200b--") + "\n"
 
 
 def _counted(count: int, what: str) -> str:
