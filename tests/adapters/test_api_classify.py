@@ -78,6 +78,7 @@ def test_logs_may_be_several_and_earlier_signals_count(ask):
         b'{"logs": "x", "previous_signals": [{"type": []}]}',
         b'{"logs": "x", "previous_signals": 7}',
         b'{"logs": "\xff"}',
+        b'{"logs": "x", "artifacts": ' + b"[" * 100_000,
     ],
 )
 def test_what_does_not_fit_is_refused_with_a_sentence(ask, body):
@@ -90,6 +91,27 @@ def test_without_the_token_nothing_is_told(ask):
     assert ask({"logs": LOG}, token="").status_code == 401
     assert ask({"logs": LOG}, token="wrong").status_code == 401
     assert classify.routes(None, Stopped()) == ()
+
+
+def test_a_caller_that_goes_away_is_no_trouble():
+    app = Starlette(routes=list(classify.routes(Secret(TOKEN), Stopped())))
+    sent = []
+
+    async def receive():
+        return {"type": "http.disconnect"}
+
+    async def send(message):
+        sent.append(message)
+
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": classify.PATH,
+        "headers": [(b"authorization", f"Bearer {TOKEN}".encode())],
+        "query_string": b"",
+    }
+    asyncio.run(app(scope, receive, send))
+    assert sent[0]["status"] == 400
 
 
 def test_a_body_that_is_too_large_is_refused(ask):
