@@ -80,13 +80,20 @@ Move = Patch | Again | Await | Ask
 
 def strategy(steps: Sequence[FailingStep], run: Run, retry: RetryPolicy) -> Move:
     """Choose what to do about the failing steps of the run's head, with the reason."""
-    own = [step for step in steps if not step.upstream]
-    if not own:
+    here = [step for step in steps if not step.upstream]
+    if not here:
         return _await(steps)
-    if mended := [step for step in own if step.check.name in run.upstream]:
-        return _after_base(mended, run, retry)
+    mended = [step for step in here if step.check.name in run.upstream]
+    if mended and (again := _after_base(mended, run, retry)):
+        return again
+    own = [step for step in here if step not in mended]
+    if not own:
+        return Ask(
+            f"`{mended[0].check.name}` failed on the base branch and is mended there: bring this "
+            "branch up to date with it, then the check can pass"
+        )
     code = [step for step in own if _course(step).first is Strategy.PATCH]
-    real = [step for step in code if not _flaky(step, run, retry)]
+    real = [step for step in code if not flaky(step, run, retry)]
     if move := _replan(own, real):
         return move
     if free := tuple(step for step in real if not _course(step).gated):
@@ -101,7 +108,7 @@ def _course(step: FailingStep) -> Course:
     return COURSES[step.signal.type]
 
 
-def _flaky(step: FailingStep, run: Run, retry: RetryPolicy) -> bool:
+def flaky(step: FailingStep, run: Run, retry: RetryPolicy) -> bool:
     """Say whether this failure went away by itself before, and has not come back too often now."""
     record = step.record
     known = record.seen >= retry.flaky_seen and record.rate >= retry.flaky_rate
@@ -111,21 +118,17 @@ def _flaky(step: FailingStep, run: Run, retry: RetryPolicy) -> bool:
 
 
 def _await(steps: Sequence[FailingStep]) -> Await:
-    names = tuple(step.check.name for step in steps)
+    names = tuple(sorted(step.check.name for step in steps))  # GitHub's order may change
     shown = ", ".join(f"`{name}`" for name in names)
     return Await(names, f"{shown}: the base branch fails in the same way, so it is mended there")
 
 
-def _after_base(steps: Sequence[FailingStep], run: Run, retry: RetryPolicy) -> Move:
+def _after_base(steps: Sequence[FailingStep], run: Run, retry: RetryPolicy) -> Again | None:
     """Run again what the base branch broke and has mended; once, for the head may lack the mend."""
-    name = steps[0].check.name
     done = dict(run.reruns)
-    if all(step.check.kind is CheckKind.JOB and not done.get(step.check.name) for step in steps):
-        return _again(steps, done, retry, f"`{name}`: the base branch is green again")
-    return Ask(
-        f"`{name}` failed on the base branch and is mended there: bring this branch up to date "
-        "with it, then the check can pass"
-    )
+    if any(step.check.kind is not CheckKind.JOB or done.get(step.check.name) for step in steps):
+        return None
+    return _again(steps, done, retry, f"`{steps[0].check.name}`: the base branch is green again")
 
 
 def _replan(own: Sequence[FailingStep], real: Sequence[FailingStep]) -> Patch | None:
@@ -174,9 +177,12 @@ def _run_again(steps: Sequence[FailingStep], run: Run, retry: RetryPolicy) -> Mo
             f"{step.signal.message}"
         )
     if fixed := [step for step in steps if step.check.kind is not CheckKind.JOB]:
+        kind = fixed[0].signal.type
+        told = kind is not FailureType.UNKNOWN
+        why = "for a reason outside the code" if told else "and its log does not say why"
         return Ask(
-            f"`{fixed[0].check.name}` failed for a reason outside the code "
-            f"({fixed[0].signal.type.value}), and only its own system can run it again"
+            f"`{fixed[0].check.name}` failed {why} ({kind.value}), and only its own system can run "
+            "it again"
         )
     return _again(steps, done, retry, _why_again(steps[0]))
 
