@@ -127,7 +127,10 @@ def decide_answer(event: GateAnswered, facts: EventFacts) -> Decision:
         return Decision(Ignore(f"the gate {event.gate} does not wait any more"))
     word = "approve" if event.approved else "reject"
     said = event.sha if event.approved else event.reason
-    return Decision(_verdict(COMMANDS[word], event.pull, event.by, word, said, facts))
+    verdict = _verdict(COMMANDS[word], event.pull, event.by, word, said, facts)
+    if isinstance(verdict, Judge):
+        verdict = msgspec.structs.replace(verdict, reason=event.reason)
+    return Decision(verdict)
 
 
 def decide_retry(event: RetryAsked, facts: EventFacts) -> Decision:
@@ -138,6 +141,8 @@ def decide_retry(event: RetryAsked, facts: EventFacts) -> Decision:
         return Decision(Ignore("the pull request is closed"))
     if facts.run is None or facts.run.id != event.run:
         return Decision(Ignore("a newer run has begun since"))
+    if facts.run.head != facts.pull.head:
+        return Decision(Ignore("the head has moved since"))
     return Decision(_verdict(COMMANDS["retry"], event.pull, event.by, "retry", "", facts))
 
 

@@ -150,6 +150,13 @@ def escalate(state: Pass, reason: str, at: datetime, *, wake_after_s: float | No
     return close(state, RunState.WAITING_PERSON, reason, wake_after_s=wake_after_s)
 
 
+def give_up(state: Pass, ending: RunState, reason: str, headline: str = "") -> Step:
+    """End the run without having mended it."""
+    result = Result.BLOCKED if ending is RunState.BLOCKED else Result.GAVE_UP
+    state = choose(state, Strategy.GIVE_UP, reason, result=result)
+    return close(state, ending, reason, headline=headline)
+
+
 def choose(
     state: Pass,
     strategy: Strategy,

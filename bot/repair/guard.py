@@ -29,6 +29,7 @@ INDEX_LINE = re.compile(r"^index [0-9a-f]+\.\.[0-9a-f]+(?: [0-7]+)?\n?", re.MULT
 ESCAPED = re.compile(r'\\([0-7]{3}|["\\abtnvfr])')
 NAMED = {"a": 7, "b": 8, "t": 9, "n": 10, "v": 11, "f": 12, "r": 13, '"': 34, "\\": 92}
 ALWAYS_PROTECTED = (".gitmodules", "**/.git", "**/.git/**", "**/git~1/**")
+WORKFLOWS = ".github/workflows/**"  # GitHub lets an App push there only with a permission we lack
 
 
 class Meaning(StrEnum):
@@ -87,6 +88,7 @@ RULES: dict[str, Meaning] = {
     "unreadable": Meaning.REFUSED,
     "protected-path": Meaning.APPROVAL,
     "outside-path": Meaning.REFUSED,
+    "workflow": Meaning.REFUSED,
     "symlink": Meaning.REFUSED,
     "gitlink": Meaning.REFUSED,
     "secret": Meaning.PERSON,
@@ -223,6 +225,9 @@ def _paths(change: Change, policy: GuardPolicy) -> Iterator[Finding]:
         plain = _plain(path)
         if plain.startswith("/") or ".." in plain.split("/") or ":" in plain.split("/")[0]:
             yield Finding("outside-path", shown, 0, "the path leaves the repository")
+        if _glob(WORKFLOWS).fullmatch(plain):
+            yield Finding("workflow", shown, 0, "workflow files are not ours to change")
+            continue
         for pattern in (*policy.protected, *ALWAYS_PROTECTED):
             if _glob(pattern).fullmatch(plain):
                 yield Finding("protected-path", shown, 0, f"the path is protected ({pattern})")

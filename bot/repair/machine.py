@@ -38,7 +38,6 @@ from bot.domain.effects import (
 )
 from bot.domain.errors import ConfigError
 from bot.domain.runs import (
-    Gate,
     GateState,
     Request,
     Result,
@@ -47,16 +46,18 @@ from bot.domain.runs import (
     Strategy,
     Wish,
 )
-from bot.domain.values import CheckState, Conclusion, Observation, Pull, PullRef, RunId, Sha
+from bot.domain.values import CheckState, Observation, Pull, PullRef, RunId
 from bot.repair import (
     approvals,
     attempts,
     commands,
+    gates,
     messages,
     pipeline,
     progress,
     retry,
     strategy,
+    undoing,
 )
 from bot.repair.closing import (
     Pass,
@@ -119,7 +120,7 @@ def advance(  # noqa: C901, PLR0911, PLR0912 -- this match is the table; cutting
         case effects.Done():
             return _ran_again(state) if state.phase is Phase.RERUNNING else pipeline.push(state)
         case Pushed(at=at):
-            return _undone(state, at) if state.undoing else pipeline.pushed(state, at)
+            return undoing.undone(state, at) if state.undoing else pipeline.pushed(state, at)
 
 
 def _refused(state: Pass, reason: str) -> Step:
@@ -148,31 +149,8 @@ def _read(state: Pass) -> Step:
     if live is not None and pull.head not in (live.head, live.intent):
         return _other_head(state, live, pull)
     if wish in (Wish.APPROVE, Wish.REJECT):
-        return _answer(state)
+        return gates.answer(state)
     return _judge(state, pull)
-
-
-def _answer(state: Pass) -> Step:
-    """Let out what waits at the gate, or throw it away; nothing if it waits no more."""
-    run, now, by = state.run, state.seen.now, state.request.by
-    gate = run.gate if run is not None else None
-    if run is None or gate is None or gate.head not in (state.request.head, run.head):
-        return park(state, "nothing waits for an approval")
-    run = msgspec.structs.replace(run, generation=state.generation, updated_at=now)
-    if state.request.wish is Wish.REJECT:
-        run = approvals.ended(run, GateState.REJECTED, now, by=by, note=state.request.why)
-        reason = f"{by} rejected the change"
-        reason += f": {state.request.why}" if state.request.why else ""
-        run = put(run, msgspec.structs.replace(run.attempts[-1], reason=reason))
-        return _give_up(replace(state, run=run), RunState.GAVE_UP, reason)
-    run = approvals.ended(run, GateState.APPROVED, now, by=by)
-    return pipeline.let_out(replace(state, run=run), gate)
-
-
-def _give_up(state: Pass, ending: RunState, reason: str) -> Step:
-    result = Result.BLOCKED if ending is RunState.BLOCKED else Result.GAVE_UP
-    state = choose(state, Strategy.GIVE_UP, reason, result=result)
-    return close(state, ending, reason)
 
 
 def _judge(state: Pass, pull: Pull) -> Step:
@@ -188,29 +166,10 @@ def _judge(state: Pass, pull: Pull) -> Step:
             return _wait(state, pull, "a check was cancelled", red=False)
         return _green(state, pull) if passed else _nothing_ran(state, pull)
     if state.run is not None and (gate := state.run.gate) and not state.asked:
-        return _tend(state, gate)
+        return gates.tend(state, gate)
     if reason := _not_now(state, pull):
         return park(state, reason)
     return _work(state, state.run or _new_run(state, pull), pull)
-
-
-def _tend(state: Pass, gate: Gate) -> Step:
-    """Remind people of what waits at the gate, once; in the end, give it up."""
-    run, now = state.open_run, state.seen.now
-    if now >= gate.expires_at:
-        state = replace(state, run=approvals.ended(run, GateState.EXPIRED, now))
-        days = (gate.expires_at - gate.asked_at).days
-        return _give_up(state, RunState.GAVE_UP, f"nobody approved the change within {days} days")
-    if gate.reminders or now < gate.remind_at:
-        return park(state, run.reason)
-    run = msgspec.structs.replace(
-        approvals.reminded(run), generation=state.generation, updated_at=now
-    )
-    key = messages.reminder_marker(gate)
-    reminder = effects.Comment(run.pull, key, messages.reminder_comment(run, gate))
-    assert run.gate is not None
-    end = effects.EndPass(run, approvals.next_look_s(run.gate, now))
-    return play(replace(state, run=run, phase=Phase.CLOSING, script=(reminder, end)))
 
 
 def _wait(state: Pass, pull: Pull, reason: str, *, red: bool) -> Step:
@@ -412,7 +371,7 @@ def _classified(state: Pass) -> Step:
         run = put(run, msgspec.structs.replace(run.attempts[-1], worse=worse))
         state = replace(state, run=run)
         if good := progress.undo_to(run):
-            return _undo(state, good)
+            return undoing.undo(state, good)
     match strategy.strategy(state.steps, run, policy.retry):
         case strategy.Ask(reason):
             return ask(state, reason)
@@ -485,41 +444,4 @@ def _ran_again(state: Pass) -> Step:
             state.why,
             f"So the failed jobs run again, with the code as it is (re-run {times}).",
         ],
-    )
-
-
-# --- undoing: two pushes in a row made it worse -------------------------------------------------
-
-
-def _undo(state: Pass, good: Sha) -> Step:
-    """Put back what the branch held before the first of them, by a commit on top."""
-    run = state.open_run
-    bad = run.attempts[-2:]
-    names = ", ".join(f"`{name}`" for name in sorted({one for a in bad for one in a.worse}))
-    reason = f"attempts {bad[0].number} and {bad[1].number} turned {names} red, so both are undone"
-    state = choose(state, Strategy.ROLLBACK, reason, result=Result.ROLLED_BACK)
-    message = messages.rollback_message(run, reason)
-    at = state.seen.now.replace(microsecond=0)
-    build = effects.BuildRevert(state.pull, run.head, good, message, at)
-    return replace(state, phase=Phase.UNDOING, undoing=True, why=reason), build
-
-
-def _undone(state: Pass, at: datetime) -> Step:
-    """Report the rollback and leave the rest to CI: with other failures, other attempts follow."""
-    old, now_at = state.open_run, state.open_run.intent
-    assert now_at is not None
-    undone = tuple(msgspec.structs.replace(a, result=Result.ROLLED_BACK) for a in old.attempts[-2:])
-    lines = [messages.quote(state.why, 600), f"The branch is back at what it held, as {now_at}."]
-    title = f"Undid two attempts as {now_at[:10]}"
-    card = messages.card(old, old.head, title, lines, Conclusion.NEUTRAL, state.steps)
-    run = msgspec.structs.replace(
-        old, attempts=(*old.attempts[:-2], *undone), head=now_at, pushed_at=at, reruns=()
-    )
-    return close(
-        replace(state, run=run, steps=()),
-        RunState.WAITING_CI,
-        "CI runs on what the branch held before",
-        headline="undid what made it worse",
-        lines=lines,
-        first=[effects.ShowCard(card)],
     )

@@ -50,7 +50,7 @@ def quote(text: str, limit: int = 300) -> str:
 
 def name(text: str) -> str:
     """Show a check's or a backend's name as inline code."""
-    return "`" + _printable(text).replace("`", "'").replace("\n", " ")[:120] + "`"
+    return "`" + redact(_printable(text)).replace("`", "'").replace("\n", " ")[:120] + "`"
 
 
 def _printable(text: str) -> str:

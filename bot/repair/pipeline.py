@@ -42,6 +42,7 @@ from bot.repair.closing import (
     close,
     comment,
     escalate,
+    give_up,
     put,
     with_attempt,
 )
@@ -73,7 +74,7 @@ def open_attempt(state: Pass, patch: Patch) -> Step:
     chosen = route(state.policy, count, state.pull.number)
     failing = tuple(step.check.name for step in state.steps)
     if not state.asked and (over := _no_more(state, failing, fallback=chosen.fallback)):
-        return _give_up(state, *over, headline="giving up")
+        return give_up(state, *over, headline="giving up")
     trigger = patch.trigger or _turns(run, state.policy.retry.same_error, fallback=chosen.fallback)
     run = plans.planned(run, state.steps, facts.now, trigger)
     nth = attempts.tries_on(facts.comments, state.pull.number, run.head) + 1
@@ -136,12 +137,6 @@ def _no_more(state: Pass, failing: Sequence[str], *, fallback: bool) -> tuple[Ru
     if reason := progress.stuck(counted, fallback=fallback, recent=recent, retry=limits):
         return RunState.BLOCKED, reason
     return None
-
-
-def _give_up(state: Pass, ending: RunState, reason: str, headline: str = "") -> Step:
-    result = Result.BLOCKED if ending is RunState.BLOCKED else Result.GAVE_UP
-    state = choose(state, Strategy.GIVE_UP, reason, result=result)
-    return close(state, ending, reason, headline=headline)
 
 
 def _with_fixers(state: Pass, chain: tuple[BackendName, ...]) -> tuple[BackendName, ...]:
@@ -310,7 +305,8 @@ def backend_ended(state: Pass, ended: BackendEnded) -> Step:
             return _skip(state, reason, ended.at)
         if not verdict.approvable:
             return escalate(state, reason, ended.at)
-        state = _noted(state, reason)
+        reason = f"the guard objects: {verdict.told}"
+        state = with_attempt(state, reason=reason)
     findings = (one for one in state.gates if one not in guard.GATES.values())
     state = replace(state, gates=(*findings, *verdict.gates))
     state = with_attempt(
@@ -385,7 +381,8 @@ def _prove(state: Pass, at: datetime) -> Step:
 
 def _hold(state: Pass, at: datetime) -> Step:
     """Have the proved change wait for a person's yes."""
-    reason = f"the proved change waits for an approval ({', '.join(state.gates)})"
+    objections = f": {state.attempt.reason}" if state.attempt.reason else ""
+    reason = f"the proved change waits for an approval ({', '.join(state.gates)}){objections}"
     policy = state.policy.approvals
     run = approvals.opened(
         state.open_run, policy, types=state.gates, diff=state.diff, reason=reason, at=at
@@ -463,7 +460,7 @@ def _exhausted(state: Pass, now: datetime) -> Step:
     last = attempt.tried[-1][1] if attempt.tried else "none is configured for such a failure"
     reason = f"no backend could mend it: {last}"
     state = with_attempt(state, result=Result.GAVE_UP, reason=reason, ended_at=now)
-    return _give_up(state, RunState.GAVE_UP, reason)
+    return give_up(state, RunState.GAVE_UP, reason)
 
 
 def _gated(state: Pass) -> bool:
@@ -479,7 +476,7 @@ def _reject(state: Pass, reason: str, at: datetime) -> Step:
         ending, why = over
         result = Result.BLOCKED if ending is RunState.BLOCKED else Result.GAVE_UP
         state = with_attempt(state, result=result, reason=f"{reason}; giving up, because {why}")
-        return _give_up(state, ending, why)
+        return give_up(state, ending, why)
     rejected = sum(one.result is Result.REJECTED for one in run.attempts if one.head == run.head)
     delay_s = retry.rejected_delay_s(rejected, state.policy.retry, str(run.id))
     run = msgspec.structs.replace(run, wake_at=at + timedelta(seconds=delay_s))

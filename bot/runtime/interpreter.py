@@ -10,7 +10,7 @@ of the pull request has moved on.
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import assert_never
 
 import msgspec
@@ -20,9 +20,8 @@ from bot.domain import effects
 from bot.domain.answers import Ending
 from bot.domain.effects import Effect, Outcome
 from bot.domain.errors import BotError, Broken, Gone, TryLater
-from bot.domain.history import HistoryRow, history
 from bot.domain.ports import Ports
-from bot.domain.runs import Gate, GateState, Result, Run, Strategy
+from bot.domain.runs import Run
 from bot.domain.values import (
     Check,
     CheckKind,
@@ -39,6 +38,7 @@ from bot.repair import attempts
 from bot.repair.guard import diff_fingerprint, redact
 from bot.repair.messages import command_name
 from bot.repair.steps import run_lines
+from bot.runtime.accounting import account
 from bot.runtime.facts import REMEMBERED, observe
 
 FENCED = (
@@ -51,8 +51,6 @@ FENCED = (
     effects.Rerun,
 )
 LONGEST_DIFF = 1_000_000  # characters; each diff becomes rows of the engine
-AUDITED = {Result.RETRIED.value: "retry"}  # seed 4's name of that event
-DECIDED = {GateState.APPROVED: "granted"}
 LOGS_READ = 10  # failing checks whose logs one pass reads
 CONFIG = ".github/regreen.toml"
 MANIFESTS = (
@@ -223,7 +221,8 @@ class Interpreter:
                 log.info("comment_gone", pull=str(effect.pull), comment=effect.comment)
             return effects.Commented(effect.comment)
         for one in comments.all(effect.pull):
-            if one.mine and effect.key in one.body:
+            # Below its first line: what is quoted further down may say anything.
+            if one.mine and one.body.split("\n", 2)[1:2] == [effect.key]:
                 if one.body != effect.body:
                     comments.edit(effect.pull, one.id, effect.body)
                 return effects.Commented(one.id)
@@ -368,53 +367,8 @@ class Interpreter:
         return effects.Done()
 
     def _save(self, run: Run) -> None:
-        self._account(self._ports.runs.read(run.id), run)
+        account(self._ports.runs.read(run.id), run, self._ports)
         self._ports.runs.save(run)
-
-    def _account(self, before: Run | None, run: Run) -> None:
-        """Count, log and audit what this pass decided and what ended in it; each once."""
-        ports = self._ports
-        known = {row.id: row.outcome for row in history(before)} if before is not None else {}
-        for row in history(run):
-            if row.id not in known:
-                if row.signal_type:
-                    self._audit(row, "autofix.classified")
-                if row.backoff_s is not None:
-                    ports.telemetry.took("autofix_backoff", timedelta(seconds=row.backoff_s))
-                if row.strategy is Strategy.REPLAN:
-                    ports.telemetry.event("autofix_replan")
-                    self._audit(row, "autofix.replanned")
-            if row.outcome and row.outcome != known.get(row.id, ""):
-                ports.telemetry.event(
-                    "autofix_attempt", signal_type=row.signal_type, outcome=row.outcome
-                )
-                ports.telemetry.event("autofix", run_id=run.id, **_fields(row))
-                self._audit(row, f"autofix.{AUDITED.get(row.outcome, row.outcome)}")
-        asked = {gate.id: gate.state for gate in before.gates} if before is not None else {}
-        for gate in run.gates:
-            if gate.id not in asked:
-                self._gate_event(run, gate, "requested")
-            if gate.state is not GateState.PENDING and gate.state is not asked.get(gate.id):
-                self._gate_event(run, gate, DECIDED.get(gate.state, gate.state.value))
-
-    def _audit(self, row: HistoryRow, kind: str) -> None:
-        self._ports.audit.append(f"{row.id}:{kind}", kind, row.run, _fields(row))
-
-    def _gate_event(self, run: Run, gate: Gate, status: str) -> None:
-        detail = {"gate": gate.id, "head": gate.head, "by": gate.by, "note": gate.note}
-        self._ports.audit.append(f"{gate.id}:{status}", f"approval.{status}", run.id, detail)
-        for kind in gate.types:
-            self._ports.telemetry.event("approval_request", gate_type=kind, status=status)
-
-
-def _fields(row: HistoryRow) -> dict[str, str]:
-    return {
-        "step_id": row.step,
-        "signal_type": row.signal_type,
-        "strategy": row.strategy.value,
-        "outcome": row.outcome,
-        "attempt": str(row.attempt),
-    }
 
 
 def _pull_of(effect: Effect) -> PullRef:
