@@ -37,8 +37,9 @@ class Chat(Protocol):
 class Job:
     """One call of a backend: what to mend, where, and by what means.
 
-    `prompt_file` is where an agent finds the prompt, relative to the tree; `session` names the
-    call where an agent wants a name.
+    With a `question`, nothing is to be mended: the question is all that is asked. `prompt_file` is
+    where an agent finds the prompt, relative to the tree; `session` names the call where an agent
+    wants a name.
     """
 
     config: BackendConfig
@@ -49,6 +50,7 @@ class Job:
     stop: Callable[[], bool]
     session: str = ""
     prompt_file: str = ""
+    question: str = ""
 
 
 @dataclass(frozen=True, slots=True)

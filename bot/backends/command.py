@@ -29,9 +29,8 @@ def command(job: Job) -> Invocation | Answer:
     if not words:
         return Answer(Ending.NOT_FOUND, detail=f"backend {job.config.name} sets no command")
     argv = tuple(_filled(word, job) for word in (*words, *job.config.options))
-    told = f"{prompt.RULES}\n\nChange the files in the current folder. Do not commit.\n\n"
     timeout_s = job.config.timeout_s or _TIMEOUT_S
-    return Invocation(argv, f"{told}{prompt.describe(job.task)}\n", timeout_s)
+    return Invocation(argv, prompt.asked(job.task, job.question), timeout_s)
 
 
 def read(job: Job, finished: Finished) -> Answer:
@@ -42,7 +41,7 @@ def read(job: Job, finished: Finished) -> Answer:
     if finished.exit_code:
         detail = f"{name} ended with exit code {finished.exit_code}{endings.shown(text)}"
         return Answer(Ending.TOOL_FAILED, detail=detail)
-    return Answer(Ending.EDITED, text=text[-_TOLD:])
+    return Answer(Ending.EDITED, text=text if job.question else text[-_TOLD:])
 
 
 def _filled(word: str, job: Job) -> str:

@@ -1,8 +1,9 @@
 """Chooses the files that a model must see to mend a failure.
 
-In this order: files that the signals locate, files that the logs name, what those import, the tests
-of sources and the sources of tests, the project's own manifests. A long file is shown around the
-lines that matter. The whole is capped; what does not fit is in the listing by name.
+In this order: files that the signals locate, files that the logs and the plan name, what those
+import, the tests of sources and the sources of tests, the project's own manifests. A long file is
+shown around the lines that matter. The whole is capped; what does not fit is in the listing by
+name.
 """
 
 import re
@@ -84,6 +85,7 @@ def _texts(task: Task) -> Iterator[str]:
         yield step.signal.message
         yield step.signal.excerpt
         yield from step.run_lines
+    yield task.plan
     yield task.feedback
 
 

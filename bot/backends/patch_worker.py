@@ -1,7 +1,8 @@
 """Mends code through any OpenAI-compatible chat endpoint.
 
 The model sees the task, the files that matter and a listing; it answers with edits, which are
-applied to the tree all or none. The model holds no tool, no token and no key.
+applied to the tree all or none. A question it answers in words. The model holds no tool, no token
+and no key.
 """
 
 from bot.backends import context, markers, patches, prompt
@@ -34,7 +35,7 @@ repository needs to change, answer `NO CHANGE NEEDED` and say why."""
 
 
 def work(job: Job) -> Answer:
-    """Ask the model once, and apply what it answers."""
+    """Ask the model once, and apply what it answers to a task."""
     where = endpoint(job.config)
     if isinstance(where, Answer):
         return where
@@ -53,17 +54,20 @@ def work(job: Job) -> Answer:
     if (marker := markers.found(job.config.usage_markers, result.text)) is not None:
         detail = f"{job.config.name} said {marker!r}, a usage marker"
         return Answer(Ending.USAGE_LIMIT, detail=detail, usage=usage)
+    if job.question:
+        return Answer(Ending.NO_CHANGE, text=result.text, usage=usage)
     ending, detail = _applied(job, result.text)
     text = prompt.clean(result.text)[:_TOLD]
     return Answer(ending, text=text, detail=detail, usage=usage)
 
 
 def messages(job: Job) -> tuple[Message, ...]:
-    """Return the conversation: the rules, then the task with the files that matter."""
+    """Return the conversation: the rules, then the task or question with the files that matter."""
     view = TreeView(job.tree)
-    parts = (prompt.describe(job.task), context.files(view, job.task), context.listing(view))
+    wanted = job.question or prompt.describe(job.task)
+    parts = (wanted, context.files(view, job.task), context.listing(view))
     return (
-        Message("system", f"{prompt.RULES}\n\n{FORMAT}"),
+        Message("system", prompt.ASKED if job.question else f"{prompt.RULES}\n\n{FORMAT}"),
         Message("user", "\n\n".join(part for part in parts if part)),
     )
 

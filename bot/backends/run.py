@@ -42,6 +42,21 @@ def run(backend: Backend, job: Job) -> Answer:
     return msgspec.structs.replace(answer, usage=usage)
 
 
+def run_within(backend: Backend, job: Job, within_s: float) -> Answer:
+    """Run *backend* for *within_s* seconds at most, with every try that it repeats."""
+    until = time.monotonic() + within_s
+
+    def late() -> bool:
+        return time.monotonic() >= until
+
+    config = replace(job.config, timeout_s=min(job.config.timeout_s or within_s, within_s))
+    answer = run(backend, replace(job, config=config, stop=lambda: job.stop() or late()))
+    if answer.ending is Ending.KILLED and late() and not job.stop():
+        detail = f"{config.name} took longer than the {within_s:g} s that there were"
+        return msgspec.structs.replace(answer, ending=Ending.TIMEOUT, detail=detail)
+    return answer
+
+
 def priced(usage: Usage, config: BackendConfig) -> Usage:
     """Return *usage* with its cost, where the configuration knows both prices."""
     if usage.cost_usd is not None or config.price_in is None or config.price_out is None:

@@ -13,7 +13,7 @@ from bot.domain.answers import Ending
 from bot.domain.chat import Completion, Failed
 from bot.domain.errors import NeedsPerson, TryLater
 from bot.domain.ports import Finished
-from bot.domain.values import FailureType
+from bot.domain.values import FailureType, Purpose, Question
 from tests.support.tasks import a_failing_step, a_task, fill, texts
 
 FILES = {"ruff.toml": "", "a.py": "import os\n"}
@@ -116,6 +116,19 @@ def test_what_breaks_outside_is_an_answer(tree, name, fallback, end, reply, endi
     assert answer.ending is ending
     assert answer.detail
     assert answer.usage.seconds >= 0
+    assert texts(tree) == FILES
+
+
+@pytest.mark.parametrize("name", sorted({*BACKENDS} - {"fixers"}))
+@pytest.mark.parametrize(("end", "reply", "ending"), ENDS)
+def test_a_question_ends_as_a_task_does(tree, name, end, reply, ending):
+    outside = Outside(end, reply)
+    registry = Registry(lambda: Configuration(backends={name: a_config(name)}), outside, outside)
+    question = Question(Purpose.PLAN, a_task(STEP))
+    answer = registry.consult(name, question=question, tree=tree, within_s=60.0, stop=lambda: False)
+
+    assert answer.ending is ending
+    assert answer.detail
     assert texts(tree) == FILES
 
 
