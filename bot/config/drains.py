@@ -75,8 +75,7 @@ def read(file: Document, warnings: list[str]) -> Named:
         chains = {role: names for role in ROLES if (names := getattr(keys, role))}
         places = {role: _place(file, LEGACY, role) for role in chains}
         drains = _by_role(chains)
-        chosen = frozenset(one for one, role in drains.items() if role == ROLE_OF[one][0])
-        chosen -= {Drain.PLANNING}  # the older schema knows no such job
+        chosen = _chosen(drains)
     providers = _providers(file, keys)
     return Named(chains, places, drains, chosen, keys, providers, _said(file))
 
@@ -154,7 +153,9 @@ def _not_both(
     roles = {role: legacy[role] for role in ROLES if role in legacy}
     if not roles:
         return
-    missing = {one: role for one, role in _by_role(roles).items() if one not in drains}
+    bound = _by_role(roles)
+    quiet = {Drain.PLANNING, Drain.ANALYSIS} - _chosen(bound)  # to name them would turn them on
+    missing = {one: role for one, role in bound.items() if one not in drains and one not in quiet}
     wanted = {role: roles[role] for role in missing.values() if role not in chains}
     mend = [f"[{CHAINS}]"] if wanted else []
     mend += [f"{role} = {shapes.shown(names)}" for role, names in wanted.items()]
@@ -175,6 +176,12 @@ def _by_role(roles: Mapping[str, Sequence[str]]) -> dict[Drain, str]:
         for drain, candidates in ROLE_OF.items()
         if (role := next((one for one in candidates if roles.get(one)), None)) is not None
     }
+
+
+def _chosen(drains: Mapping[Drain, str]) -> frozenset[Drain]:
+    """Return the drains that have their own role's chain; the older schema knows no planning."""
+    own = {drain for drain, role in drains.items() if role == ROLE_OF[drain][0]}
+    return frozenset(own - {Drain.PLANNING})
 
 
 def _providers(file: Document, keys: shapes.AgentChainKeys) -> dict[str, Names]:
