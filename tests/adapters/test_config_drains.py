@@ -302,7 +302,7 @@ def test_an_unknown_key_is_told(read):
             id="what is bound already stays",
         ),
         pytest.param(
-            'developer = ["b"]\nanalysis = ["a"]\nreviewer = ["b"]\n',
+            'developer = ["b"]\nreviewer = ["b"]\nanalysis = ["a"]\n',
             'fix = "x"\n',
             {
                 "fix": ["a"],
