@@ -9,7 +9,7 @@ regard to case and on both sides of a rename.
 import hashlib
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from enum import StrEnum
 from functools import lru_cache
 from io import StringIO
@@ -28,8 +28,8 @@ GITLINK = 0o160000
 INDEX_LINE = re.compile(r"^index [0-9a-f]+\.\.[0-9a-f]+(?: [0-7]+)?\n?", re.MULTILINE)
 ESCAPED = re.compile(r'\\([0-7]{3}|["\\abtnvfr])')
 NAMED = {"a": 7, "b": 8, "t": 9, "n": 10, "v": 11, "f": 12, "r": 13, '"': 34, "\\": 92}
-ALWAYS_PROTECTED = (".gitmodules", "**/.git", "**/.git/**", "**/git~1/**")
-WORKFLOWS = ".github/workflows/**"  # GitHub lets an App push there only with a permission we lack
+# Git's own, and workflows: GitHub lets an App push those only with a permission that we lack.
+UNTOUCHABLE = (".github/workflows/**", ".gitmodules", "**/.git", "**/.git/**", "**/git~1/**")
 
 
 class Meaning(StrEnum):
@@ -88,7 +88,7 @@ RULES: dict[str, Meaning] = {
     "unreadable": Meaning.REFUSED,
     "protected-path": Meaning.APPROVAL,
     "outside-path": Meaning.REFUSED,
-    "workflow": Meaning.REFUSED,
+    "untouchable": Meaning.REFUSED,
     "symlink": Meaning.REFUSED,
     "gitlink": Meaning.REFUSED,
     "secret": Meaning.PERSON,
@@ -225,13 +225,15 @@ def _paths(change: Change, policy: GuardPolicy) -> Iterator[Finding]:
         plain = _plain(path)
         if plain.startswith("/") or ".." in plain.split("/") or ":" in plain.split("/")[0]:
             yield Finding("outside-path", shown, 0, "the path leaves the repository")
-        if _glob(WORKFLOWS).fullmatch(plain):
-            yield Finding("workflow", shown, 0, "workflow files are not ours to change")
-            continue
-        for pattern in (*policy.protected, *ALWAYS_PROTECTED):
-            if _glob(pattern).fullmatch(plain):
-                yield Finding("protected-path", shown, 0, f"the path is protected ({pattern})")
-                break
+        if pattern := _first(UNTOUCHABLE, plain):
+            yield Finding("untouchable", shown, 0, f"the path is not ours to change ({pattern})")
+        elif pattern := _first(policy.protected, plain):
+            yield Finding("protected-path", shown, 0, f"the path is protected ({pattern})")
+
+
+def _first(patterns: Sequence[str], plain: str) -> str:
+    """Return the first pattern that the path fits, empty when there is none."""
+    return next((one for one in patterns if _glob(one).fullmatch(plain)), "")
 
 
 def _plain(path: str) -> str:

@@ -9,7 +9,7 @@ from itertools import takewhile
 from bot.config.schema import RetryPolicy
 from bot.domain.runs import Attempt, Result, Run, Strategy
 from bot.domain.values import FailingStep, Sha
-from bot.repair.strategy import COURSES
+from bot.repair.strategy import COURSES, flaky
 
 
 def stuck(attempts: Sequence[Attempt], *, fallback: bool, recent: int, retry: RetryPolicy) -> str:
@@ -35,26 +35,36 @@ def same_errors(attempts: Sequence[Attempt]) -> int:
     return _streak([attempt.error_key for attempt in attempts])
 
 
-def worse(run: Run, steps: Sequence[FailingStep]) -> tuple[str, ...]:
-    """Return the checks that were green before our last push and that its code turned red."""
+def worse(run: Run, steps: Sequence[FailingStep], retry: RetryPolicy) -> tuple[str, ...] | None:
+    """Return the checks that were green before our last push and that its code turned red.
+
+    None when the newest attempt did not push the run's head, so that there is nothing to judge.
+    """
     last = run.attempts[-1] if run.attempts else None
     if last is None or last.result is not Result.PATCH_APPLIED or last.commit != run.head:
-        return ()
+        return None
     blamed = (
         step.check.name
         for step in steps
-        if COURSES[step.signal.type].then is not Strategy.ESCALATE and not step.upstream
+        if COURSES[step.signal.type].then is not Strategy.ESCALATE
+        and not step.upstream
+        and not flaky(step, run, retry)
     )
     return tuple(name for name in blamed if name in last.passed)
 
 
+def last_pushes(run: Run) -> tuple[Attempt, ...]:
+    """Return the attempts of our last two pushes; what was rejected between them moved nothing."""
+    return tuple(one for one in run.attempts if one.result is Result.PATCH_APPLIED)[-2:]
+
+
 def undo_to(run: Run) -> Sha | None:
     """Return the last good head when two pushes in a row made it worse and nobody pushed since."""
-    before, last = (None, *run.attempts)[-2:] if run.attempts else (None, None)
-    if before is None or last is None or not (before.worse and last.worse):
-        return None
-    ours = before.commit == last.head and last.commit == run.head
-    return before.head if ours else None
+    match last_pushes(run):
+        case before, last if before.worse and last.worse:
+            ours = before.commit == last.head and last.commit == run.head
+            return before.head if ours else None
+    return None
 
 
 def _streak(keys: Sequence[str]) -> int:

@@ -40,7 +40,7 @@ def _choices(before: Run | None, run: Run, ports: Ports) -> None:
 
 
 def _row(row: HistoryRow, before: str | None, ports: Ports) -> None:
-    """Account for a failing check of a choice; *before* is the outcome known, None for a new row."""
+    """Account for a failing check of a choice; *before* is its outcome so far, None when new."""
     if before is None and row.signal_type:
         _audit(row, "autofix.classified", ports)
     if before is None and row.strategy is Strategy.REPLAN:

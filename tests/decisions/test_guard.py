@@ -103,8 +103,8 @@ NOT_SECRET = (
 def test_a_secret_waits_for_a_person_and_is_never_repeated(token):
     verdict = examine(create("config.py", f"x = 1\n{token}\n"), POLICY)
     (finding, *_) = [one for one in verdict.findings if one.rule == "secret"]
-    assert (finding.path, finding.line, verdict.waits_for_person) == ("config.py", 2, True)
-    assert verdict.severity == "critical"
+    assert (finding.path, finding.line, verdict.approvable) == ("config.py", 2, False)
+    assert not verdict.another_way
     assert all(part not in str(verdict) for part in token.split() if len(part) > 12)
 
 
@@ -160,8 +160,6 @@ def test_a_secret_that_only_moves_is_not_new():
 @pytest.mark.parametrize(
     "path",
     [
-        ".github/workflows/ci.yml",
-        ".GitHub/workflows/ci.yml",
         ".github/regreen.toml",
         "CODEOWNERS",
         "docs/CODEOWNERS",
@@ -169,18 +167,34 @@ def test_a_secret_that_only_moves_is_not_new():
         ".claude/settings.json",
         ".mcp.json",
         "llm_config.toml",
+        ".github./regreen.toml",
+        ".gi\u200bthub/regreen.toml",
+    ],
+)
+def test_a_protected_path_waits_for_a_person_unless_there_is_another_way(path):
+    verdict = examine(create(path, "x"), POLICY)
+    assert [finding.rule for finding in verdict.findings] == ["protected-path"]
+    assert verdict.blocks
+    assert verdict.gates == ("protected_path",)
+    assert (verdict.approvable, verdict.another_way) == (True, True)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        ".github/workflows/ci.yml",
+        ".GitHub/workflows/ci.yml",
+        ".github./workflows/ci.yml",
+        ".gi\u200bthub/workflows/ci.yml",
         ".gitmodules",
         "sub/.git/config",
         ".git/hooks/pre-commit",
-        ".github./workflows/ci.yml",
-        ".gi\u200bthub/workflows/ci.yml",
     ],
 )
-def test_a_protected_path_is_refused(path):
+def test_nobody_can_let_out_a_change_to_workflows_or_to_git_itself(path):
     verdict = examine(create(path, "x"), POLICY)
-    assert "protected-path" in [finding.rule for finding in verdict.findings]
-    assert verdict.blocks
-    assert not verdict.waits_for_person
+    assert [finding.rule for finding in verdict.findings] == ["untouchable"]
+    assert (verdict.approvable, verdict.another_way) == (False, True)
 
 
 @pytest.mark.parametrize(
@@ -191,15 +205,16 @@ def test_other_paths_pass(path):
 
 
 @pytest.mark.parametrize(
-    ("old", "new"),
+    ("old", "new", "rule"),
     [
-        (".github/workflows/ci.yml", "ci.yml"),
-        ("ci.yml", ".github/workflows/ci.yml"),
-        ("a", "x/CODEOWNERS"),
+        (".github/workflows/ci.yml", "ci.yml", "untouchable"),
+        ("ci.yml", ".github/workflows/ci.yml", "untouchable"),
+        ("a", "x/CODEOWNERS", "protected-path"),
+        ("x/CODEOWNERS", "a", "protected-path"),
     ],
 )
-def test_both_sides_of_a_rename_count(old, new):
-    assert rules(rename(old, new)) == ["protected-path"]
+def test_both_sides_of_a_rename_count(old, new, rule):
+    assert rules(rename(old, new)) == [rule]
 
 
 @pytest.mark.parametrize("path", ["../x", "/etc/passwd", "a/../../b"])
@@ -222,13 +237,14 @@ def test_a_binary_file_waits_for_a_person():
     for one in (diff, patch):
         verdict = examine(one, POLICY)
         assert [finding.rule for finding in verdict.findings] == ["binary"]
-        assert verdict.waits_for_person
+        assert (verdict.gates, verdict.approvable) == (("binary",), True)
 
 
 def test_size_waits_for_a_person():
     small = GuardPolicy(max_files=2, max_lines=10)
     assert rules("".join(edit(f"{n}.py") for n in range(3)), small) == ["too-many-files"]
     assert rules(edit("a.py", added="\n".join("y" * 12)), small) == ["too-many-lines"]
+    assert examine(edit("a.py", added="\n".join("y" * 12)), small).gates == ("oversized",)
     assert rules(edit("a.py"), small) == []
 
 
@@ -238,7 +254,7 @@ def test_size_waits_for_a_person():
 def test_what_cannot_be_read_is_refused(diff):
     verdict = examine(diff, POLICY)
     assert verdict.blocks
-    assert not verdict.waits_for_person
+    assert not verdict.approvable
 
 
 def test_an_ordinary_mend_passes():
@@ -246,7 +262,7 @@ def test_an_ordinary_mend_passes():
         edit("src/app.py", added="import sys", removed="import os\nimport sys"), POLICY
     )
     assert not verdict.blocks
-    assert verdict.severity == "low"
+    assert verdict.gates == ()
 
 
 def test_quoted_names_are_read_as_git_means_them():
@@ -317,7 +333,8 @@ WEAKENED = {
 def test_a_weakened_test_waits_for_a_person(diff, rule):
     verdict = examine(diff, POLICY)
     assert rule in [finding.rule for finding in verdict.findings]
-    assert verdict.waits_for_person
+    assert (verdict.gates, verdict.approvable) == (("weakened_tests",), True)
+    assert not verdict.another_way
 
 
 SOUND = {

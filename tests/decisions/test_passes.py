@@ -12,6 +12,7 @@ from bot.domain.runs import RunState
 from bot.domain.values import Pull, PullRef
 from bot.runtime.facts import about
 from bot.runtime.workflows import Opening
+from bot.store.memory import MemoryRuns
 from tests.support.pulls import HEAD, OTHER, REF, a_pull, a_run
 
 SIBLING = PullRef(REF.repo, REF.number + 1)
@@ -35,18 +36,27 @@ class Listed:
 def test_checks_that_name_no_pull_request_are_about_every_one_with_their_head():
     event = ChecksChanged(REF.repo, HEAD, "lint", red=True)
     others = a_pull(ref=PullRef(REF.repo, 99), head=OTHER)
-    found = about(event, Listed([a_pull(), a_pull(ref=SIBLING), others]))
+    found = about(event, Listed([a_pull(), a_pull(ref=SIBLING), others]), MemoryRuns())
     assert found == tuple(msgspec.structs.replace(event, pull=ref) for ref in (REF, SIBLING))
 
 
 @pytest.mark.parametrize("pulls", [[], None], ids=["none", "gone"])
 def test_checks_of_no_pull_request_stay_as_they_are(pulls):
     event = ChecksChanged(REF.repo, HEAD, "lint", red=True)
-    assert about(event, Listed(pulls)) == (event,)
+    assert about(event, Listed(pulls), MemoryRuns()) == (event,)
+
+
+def test_a_base_branch_that_is_green_again_is_about_those_that_wait_for_it():
+    runs = MemoryRuns()
+    runs.save(a_run(state=RunState.WAITING_BASE))
+    mended = ChecksChanged(REF.repo, OTHER, "lint", red=False)
+    assert about(mended, Listed([a_pull()]), runs) == (Swept(REF),)
+    broken = msgspec.structs.replace(mended, red=True)
+    assert about(broken, Listed([a_pull()]), runs) == (broken,)
 
 
 def test_other_events_name_their_pull_request():
-    assert about(Swept(REF), Listed(None)) == (Swept(REF),)
+    assert about(Swept(REF), Listed(None), MemoryRuns()) == (Swept(REF),)
 
 
 @pytest.mark.parametrize(

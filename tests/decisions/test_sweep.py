@@ -8,7 +8,7 @@ from typing import Any
 from bot.domain.events import Swept
 from bot.domain.runs import RunState
 from bot.runtime.sweep import LOOKS, Sweeper
-from bot.store.memory import MemoryDeliveries, MemoryRuns
+from bot.store.memory import MemoryDeliveries, MemoryHistory, MemoryRuns
 from tests.support.pulls import OTHER, REF, a_pull, a_run
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -29,6 +29,7 @@ def a_sweeper(pulls: list[Any], runs: MemoryRuns) -> tuple[Sweeper, list[Swept]]
         pulls=SimpleNamespace(open=lambda _: pulls),
         runs=runs,
         deliveries=MemoryDeliveries(),
+        history=MemoryHistory(),
     )
     sweeper = Sweeper(
         ports, take=take, rescue=nothing, forget=nothing, every_s=900.0, rescue_s=15.0
