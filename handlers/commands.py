@@ -123,8 +123,12 @@ def decide_button(event: ButtonPressed, facts: EventFacts) -> Decision:
 def decide_answer(event: GateAnswered, facts: EventFacts) -> Decision:
     """Take an answer that came over the API for the gate that it names."""
     gate = facts.run.gate if facts.run is not None else None
+    if facts.pull is None or not facts.pull.open:
+        return Decision(Ignore("the pull request is closed"))
     if gate is None or gate.id != event.gate:
         return Decision(Ignore(f"the gate {event.gate} does not wait any more"))
+    if event.approved and not event.sha:
+        return Decision(Ignore("an approval names the commit that it is for"))
     word = "approve" if event.approved else "reject"
     said = event.sha if event.approved else event.reason
     verdict = _verdict(COMMANDS[word], event.pull, event.by, word, said, facts)
@@ -161,20 +165,20 @@ def _judge(pull: PullRef, by: str, said: str, facts: EventFacts, *, approved: bo
     """Answer at the gate, or say why this answer does not count."""
     run, head = facts.run, facts.pull.head if facts.pull else None
     gate = run.gate if run is not None else None
+    named = said.split(maxsplit=1)[0] if approved and said else ""
     if run is None or gate is None:
         fork = facts.pull is not None and facts.pull.fork
-        if approved and fork and run is not None and run.state is RunState.WAITING_PERSON:
-            return Settle(
-                pull, f"{by} approved this commit", now=True, again=True, head=head, by=by
-            )
-        return Ignore("no change waits for an approval")
-    named = said.split(maxsplit=1)[0] if approved and said else ""
+        if not (approved and fork and run is not None and run.state is RunState.WAITING_PERSON):
+            return Ignore("no change waits for an approval")
+        if head is None or not approvals.means(named, head):
+            return Ignore(f"the head is not {named[:40]}")
+        return Settle(pull, f"{by} approved this commit", now=True, again=True, head=head, by=by)
     why = approvals.refusal(
         gate, by=by, permission=facts.permission, head=head, named=named, approved=approved
     )
     if why:
         return Ignore(why)
-    return Judge(pull, approved, "" if approved else said, gate.head, by)
+    return Judge(pull, approved, "" if approved else said, gate.head, by, gate.id)
 
 
 def word_of(body: str) -> str:

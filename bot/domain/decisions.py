@@ -25,13 +25,14 @@ class Settle(Variant, frozen=True):
 
 
 class Judge(Variant, frozen=True):
-    """`by` said yes or no to the change that waits at the gate of this pull request."""
+    """`by` said yes or no to the change that waits at this gate of the pull request."""
 
     pull: PullRef
     approved: bool
     reason: str
     head: Sha
     by: str
+    gate: str
 
 
 class Supersede(Variant, frozen=True):

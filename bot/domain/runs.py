@@ -46,12 +46,16 @@ class Wish(StrEnum):
 
 
 class Request(Value, frozen=True):
-    """What a pass is asked for, by whom and why; `head` is what a person saw who asked."""
+    """What a pass is asked for, by whom and why; `head` is what a person saw who asked.
+
+    `gate` is the one at which an answer was given.
+    """
 
     wish: Wish = Wish.LOOK
     why: str = ""
     head: Sha | None = None
     by: str = ""
+    gate: str = ""
 
     @property
     def asked(self) -> bool:
@@ -87,13 +91,17 @@ class Result(StrEnum):
 
 
 class Judged(Value, frozen=True):
-    """A failing check as a choice saw it; `fingerprint` is equal for the same failure."""
+    """A failing check as a choice saw it; `fingerprint` is equal for the same failure.
+
+    `upstream` says that the base branch failed in the same way.
+    """
 
     check: str
     type: FailureType
     confidence: float
     message: str
     fingerprint: str = ""
+    upstream: bool = False
 
 
 class Choice(Value, frozen=True):

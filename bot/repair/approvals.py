@@ -86,9 +86,14 @@ def refusal(
         return "who asked for the try may not approve it: another person must"
     if head != gate.head:
         return f"the head has moved since: the change was made for {gate.head[:10]}"
-    if named and (len(named) < SHORTEST_SHA or not gate.head.startswith(named.lower())):
+    if not means(named, gate.head):
         return f"the change waits on {gate.head[:10]}, not on {named[:40]}"
     return ""
+
+
+def means(named: str, head: Sha) -> bool:
+    """Say whether *named* is this commit or its beginning; nothing named is any commit."""
+    return not named or (len(named) >= SHORTEST_SHA and head.startswith(named.lower()))
 
 
 def allowed(role: str) -> Collection[str]:

@@ -8,26 +8,32 @@ from dataclasses import replace
 import msgspec
 
 from bot.domain import effects
-from bot.domain.runs import Gate, GateState, RunState, Wish
+from bot.domain.runs import Gate, GateState, Result, RunState, Wish
 from bot.repair import approvals, messages, pipeline
-from bot.repair.closing import Pass, Phase, Step, give_up, park, play, put
+from bot.repair.closing import Pass, Phase, Step, give_up, park, play, with_attempt
 
 
 def answer(state: Pass) -> Step:
-    """Let out what waits at the gate, or throw it away; nothing if it waits no more."""
-    run, now, by = state.run, state.seen.now, state.request.by
+    """Let out what waits at the gate, or throw it away; nothing if it waits no more.
+
+    Another change may wait there by now: the word counts for the gate at which it was given.
+    """
+    run, now, word = state.run, state.seen.now, state.request
     gate = run.gate if run is not None else None
-    if run is None or gate is None or gate.head not in (state.request.head, run.head):
+    if run is None or gate is None or (gate.id, gate.head) != (word.gate, word.head):
         return park(state, "nothing waits for an approval")
     run = msgspec.structs.replace(run, generation=state.generation, updated_at=now)
-    if state.request.wish is Wish.REJECT:
-        run = approvals.ended(run, GateState.REJECTED, now, by=by, note=state.request.why)
-        reason = f"{by} rejected the change"
-        reason += f": {state.request.why}" if state.request.why else ""
-        run = put(run, msgspec.structs.replace(run.attempts[-1], reason=reason))
-        return give_up(replace(state, run=run), RunState.GAVE_UP, reason)
-    run = approvals.ended(run, GateState.APPROVED, now, by=by, note=state.request.why)
+    if word.wish is Wish.REJECT:
+        run = approvals.ended(run, GateState.REJECTED, now, by=word.by, note=word.why)
+        why = f": {word.why}" if word.why else ""
+        return _throw_away(replace(state, run=run), f"{word.by} rejected the change{why}")
+    run = approvals.ended(run, GateState.APPROVED, now, by=word.by, note=word.why)
     return pipeline.let_out(replace(state, run=run), gate)
+
+
+def _throw_away(state: Pass, reason: str) -> Step:
+    state = with_attempt(state, result=Result.GAVE_UP, reason=reason)
+    return give_up(state, RunState.GAVE_UP, reason)
 
 
 def tend(state: Pass, gate: Gate) -> Step:
@@ -35,8 +41,8 @@ def tend(state: Pass, gate: Gate) -> Step:
     run, now = state.open_run, state.seen.now
     if now >= gate.expires_at:
         state = replace(state, run=approvals.ended(run, GateState.EXPIRED, now))
-        days = (gate.expires_at - gate.asked_at).days
-        return give_up(state, RunState.GAVE_UP, f"nobody approved the change within {days} days")
+        until = f"{gate.expires_at:%Y-%m-%d %H:%M} UTC"
+        return _throw_away(state, f"nobody approved the change until {until}")
     if gate.reminders or now < gate.remind_at:
         return park(state, run.reason)
     run = msgspec.structs.replace(

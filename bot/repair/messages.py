@@ -128,9 +128,9 @@ def _proof_line(attempt: Attempt) -> str:
 
 def _at_the_gate(run: Run, attempt: Attempt) -> list[str]:
     """Tell who may let the change out, until when, and what came of it."""
-    if not run.gates or attempt is not run.attempts[-1] or run.gates[-1].head != attempt.head:
+    gate = _gate(run, attempt)
+    if gate is None or attempt is not run.attempts[-1]:
         return []
-    gate = run.gates[-1]
     by = f" by {quote(gate.by, 60)}" if gate.by else ""
     match gate.state:
         case GateState.PENDING:
@@ -139,6 +139,12 @@ def _at_the_gate(run: Run, attempt: Attempt) -> list[str]:
             return ["- 🔓 The question is void: the pull request went on without it"]
         case state:
             return [f"- 🔓 **{state.value.capitalize()}**{by}"]
+
+
+def _gate(run: Run, attempt: Attempt) -> Gate | None:
+    """Return the gate at which the newest attempt's change waited; an older one's is not its."""
+    gate = run.gates[-1] if run.gates else None
+    return gate if gate is not None and gate.asked_at >= attempt.started_at else None
 
 
 def _how_to_answer(gate: Gate) -> str:
@@ -329,8 +335,8 @@ def commit_message(run: Run, attempt: Attempt) -> str:
     told = (redact(_printable(text)) for _, text in attempt.evidence[:5])
     why = "\n".join(" ".join(text.split()) for text in told)
     trailers = f"Regreen-Run: {run.id}\nRegreen-Attempt: {attempt.number}"
-    gate = run.gates[-1] if run.gates else None
-    if gate is not None and gate.state is GateState.APPROVED and gate.head == attempt.head:
+    gate = _gate(run, attempt)
+    if gate is not None and gate.state is GateState.APPROVED:
         trailers += f"\nRegreen-Approved-By: {gate.by}"
     return f"{_inert(subject)}\n\n{_inert(why)}\n\n{trailers}\n"
 

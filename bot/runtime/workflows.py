@@ -157,7 +157,7 @@ class Repairs(DBOSConfiguredInstance):
                     await self._settle(verdict.pull)
             case Judge():
                 wish = Wish.APPROVE if verdict.approved else Wish.REJECT
-                request = Request(wish, verdict.reason, verdict.head, verdict.by)
+                request = Request(wish, verdict.reason, verdict.head, verdict.by, verdict.gate)
                 await self._enqueue_pass(verdict.pull, request)
             case Supersede():
                 await self._again(lambda: self._fence(dump(verdict)), effects.Done)

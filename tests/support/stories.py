@@ -118,6 +118,11 @@ class World:
         assert self.newest is not None
         return self.newest
 
+    @property
+    def gate(self) -> str:
+        waiting = self.newest.gate if self.newest is not None else None
+        return waiting.id if waiting is not None else ""
+
     def state(self) -> RunState:
         return self.run.state
 
@@ -128,15 +133,25 @@ class World:
         *,
         asked_at: Sha | None = None,
         by: str = "",
+        gate: str | None = None,
     ) -> list[str]:
-        """Play one pass; return the names of its effects. Who asks saw the head, if no other."""
+        """Play one pass; return the names of its effects.
+
+        Who asks saw the head and the gate as they are, if no other is named.
+        """
         state, effect = machine.begin(
             self.policy,
             PULL,
             run_id=RunId(f"run-{len(self.done)}"),
             generation=self.generation,
             newest=self.newest,
-            request=Request(wish, why, asked_at or (self.pull.head if self.pull else None), by),
+            request=Request(
+                wish,
+                why,
+                asked_at or (self.pull.head if self.pull else None),
+                by,
+                self.gate if gate is None else gate,
+            ),
         )
         names = []
         while effect is not None:
