@@ -46,7 +46,14 @@ def chosen(  # noqa: PLR0913 -- a record of many parts, all by keyword
 def _judged(step: FailingStep) -> Judged:
     signal = step.signal
     message = signal.message[:MESSAGE_CHARACTERS]
-    return Judged(step.check.name, signal.type, signal.confidence, message, signal.fingerprint)
+    return Judged(
+        step.check.name,
+        signal.type,
+        signal.confidence,
+        message,
+        signal.fingerprint,
+        upstream=step.upstream,
+    )
 
 
 def _inputs(run: Run, policy: Policy, steps: Sequence[FailingStep]) -> list[tuple[str, str]]:

@@ -131,7 +131,7 @@ def park(state: Pass, reason: str, wake_after_s: float | None = None) -> Step:
     run = state.run
     if run is None:
         return replace(state, phase=Phase.ENDED), None
-    if run.state not in (RunState.WAITING_DELAY, RunState.WAITING_PERSON):
+    if run.state not in (RunState.WAITING_DELAY, RunState.WAITING_PERSON, RunState.WAITING_BASE):
         run = msgspec.structs.replace(run, state=RunState.WAITING_CI, reason=reason)
     end = effects.EndPass(msgspec.structs.replace(run, generation=state.generation), wake_after_s)
     return play(replace(state, run=run, phase=Phase.CLOSING, script=(end,)))

@@ -269,10 +269,19 @@ def _new_run(state: Pass, pull: Pull) -> Run:
         generation=state.generation,
         started_at=now,
         updated_at=now,
+        notice=_notice(state.newest),
     )
 
 
+def _notice(newest: Run | None) -> int:
+    """Return the notice that a new run goes on with: who answers ours by a push gets no other."""
+    handed_on = (RunState.SUPERSEDED, RunState.BLOCKED)
+    return newest.notice if newest is not None and newest.state in handed_on else 0
+
+
 def _work(state: Pass, run: Run, pull: Pull) -> Step:
+    failing = tuple(check for check in state.seen.checks if check.state is CheckState.FAILED)
+    names = {check.name for check in failing}
     run = msgspec.structs.replace(
         run,
         head=pull.head,
@@ -281,7 +290,7 @@ def _work(state: Pass, run: Run, pull: Pull) -> Step:
         state=RunState.WORKING,
         asked=pull.head if _asked(state, pull) else run.asked,
         asked_by=_asker(state, run),
-        upstream=() if state.asked else run.upstream,
+        upstream=tuple(one for one in run.upstream if one in names and not state.asked),
         updated_at=state.seen.now,
     )
     run = approvals.ended(run, GateState.VOID, state.seen.now)
@@ -292,7 +301,6 @@ def _work(state: Pass, run: Run, pull: Pull) -> Step:
             "this comes from a fork, so nothing of it runs until a person with write permission "
             f"says /regreen fix for {pull.head[:10]}",
         )
-    failing = tuple(check for check in state.seen.checks if check.state is CheckState.FAILED)
     return state, effects.ReadFailures(
         state.pull, pull.head, pull.base, pull.base_branch, failing, state.policy.patterns
     )
@@ -344,7 +352,7 @@ def _observed(run: Run) -> tuple[Observation, ...]:
         for choice in run.choices
         if choice.head in (run.head, mended)
         for one in choice.judged
-        if one.fingerprint and one.check not in run.upstream
+        if one.fingerprint and not one.upstream and one.check not in run.upstream
     }
     return tuple(found.values())
 
@@ -353,8 +361,8 @@ def _observed(run: Run) -> tuple[Observation, ...]:
 
 
 def _failures_read(state: Pass, read: FailuresRead) -> Step:
-    steps = read.steps
-    if state.asked:  # a person who asks wants it mended here, wherever else it fails
+    steps, run = read.steps, state.open_run
+    if state.asked or run.asked == run.head:  # who asks wants it mended here, come what may
         steps = tuple(msgspec.structs.replace(step, upstream=False) for step in steps)
     state = replace(state, steps=steps)
     lines = [line for step in read.steps for line in step.run_lines]
@@ -367,11 +375,12 @@ def _failures_read(state: Pass, read: FailuresRead) -> Step:
 
 def _classified(state: Pass) -> Step:
     run, policy = state.open_run, state.policy
-    if worse := progress.worse(run, state.steps):
+    worse = progress.worse(run, state.steps, policy.retry)
+    if worse is not None:
         run = put(run, msgspec.structs.replace(run.attempts[-1], worse=worse))
         state = replace(state, run=run)
-        if good := progress.undo_to(run):
-            return undoing.undo(state, good)
+    if worse and (good := progress.undo_to(run)):
+        return undoing.undo(state, good)
     match strategy.strategy(state.steps, run, policy.retry):
         case strategy.Ask(reason):
             return ask(state, reason)
@@ -385,12 +394,15 @@ def _classified(state: Pass) -> Step:
 
 def _await_base(state: Pass, wait: strategy.Await) -> Step:
     """Push nothing while the base branch fails in the same way; look again now and then."""
-    run, again_s = state.open_run, state.policy.base_look_s
+    run, now, again_s = state.open_run, state.seen.now, state.policy.base_look_s
+    until = now + timedelta(seconds=again_s)
     if run.upstream == wait.checks:
-        run = msgspec.structs.replace(run, state=RunState.WAITING_BASE)
-        end = effects.EndPass(run, again_s)
+        early = not retry.due(run, now)  # another look is on its way: each must not bring one more
+        wake_at = run.wake_at if early else until
+        run = msgspec.structs.replace(run, state=RunState.WAITING_BASE, wake_at=wake_at)
+        end = effects.EndPass(run, None if early else again_s)
         return play(replace(state, run=run, phase=Phase.CLOSING, script=(end,)))
-    state = replace(state, run=msgspec.structs.replace(run, upstream=wait.checks))
+    state = replace(state, run=msgspec.structs.replace(run, upstream=wait.checks, wake_at=until))
     state = choose(state, Strategy.RETRY, wait.reason, result=Result.RETRIED, backoff_s=again_s)
     return close(
         state,
@@ -405,7 +417,7 @@ def _await_base(state: Pass, wait: strategy.Await) -> Step:
 def _run_again(state: Pass, again: strategy.Again) -> Step:
     run, now = state.open_run, state.seen.now
     why = messages.quote(again.reason)
-    waited = run.wake_at is not None and retry.due(run, now)
+    waited = _waited(state)
     if not waited:
         state = choose(
             state, Strategy.RETRY, again.reason, result=Result.RETRIED, backoff_s=again.delay_s
@@ -426,6 +438,14 @@ def _run_again(state: Pass, again: strategy.Again) -> Step:
     key = f"{run.id}:{_times(run)}"
     state = replace(state, run=run, why=why, phase=Phase.RERUNNING)
     return state, effects.Rerun(state.pull, run.head, again.checks, key)
+
+
+def _waited(state: Pass) -> bool:
+    """Say whether the run has waited for this re-run, so that it was decided before."""
+    newest, choices = state.newest, state.open_run.choices
+    if newest is None or newest.state is not RunState.WAITING_DELAY or not choices:
+        return False
+    return choices[-1].strategy is Strategy.RETRY and retry.due(newest, state.seen.now)
 
 
 def _times(run: Run) -> int:

@@ -68,15 +68,17 @@ def open_attempt(state: Pass, patch: Patch) -> Step:
         chosen = route(state.policy, last.number - 1, state.pull.number)
         run = put(msgspec.structs.replace(run, wake_at=None), last)
         chain = _with_fixers(state, chosen.chain)
-        state = replace(state, run=run, chain=chain, announce=chosen.notices)
+        planned = bool(run.plans and run.plans[-1].text)  # who planned is not asked again
+        state = replace(state, run=run, chain=chain, announce=chosen.notices, planned=planned)
         return next_backend(with_attempt(state, tried=(), reason=""), facts.now)
     count = attempts.count(facts.comments, state.policy.trusted_markers)
     chosen = route(state.policy, count, state.pull.number)
     failing = tuple(step.check.name for step in state.steps)
-    if not state.asked and (over := _no_more(state, failing, fallback=chosen.fallback)):
+    if over := _no_more(state, failing, fallback=chosen.fallback, asked=state.asked):
         return give_up(state, *over, headline="giving up")
     trigger = patch.trigger or _turns(run, state.policy.retry.same_error, fallback=chosen.fallback)
     run = plans.planned(run, state.steps, facts.now, trigger)
+    replanned = len(run.deltas) > len(state.open_run.deltas)
     nth = attempts.tries_on(facts.comments, state.pull.number, run.head) + 1
     attempt = Attempt(
         number=count + 1,
@@ -99,11 +101,11 @@ def open_attempt(state: Pass, patch: Patch) -> Step:
     inputs = (
         ("attempts counted on the pull request", str(count)),
         ("tier", "fallback" if chosen.fallback else "primary"),
-        *((("replanned because of", trigger),) if trigger else ()),
+        *((("replanned because of", trigger),) if replanned else ()),
     )
     state = choose(
         replace(state, run=run),
-        Strategy.REPLAN if trigger else Strategy.PATCH,
+        Strategy.REPLAN if replanned else Strategy.PATCH,
         patch.reason,
         inputs=inputs,
         attempt=attempt.number,
@@ -128,14 +130,19 @@ def _turns(run: Run, limit: int, *, fallback: bool) -> str:
     return "same_error" if tier and progress.same_errors(tier) == limit - 1 else ""
 
 
-def _no_more(state: Pass, failing: Sequence[str], *, fallback: bool) -> tuple[RunState, str] | None:
-    """Return how and why the run ends here; None when another attempt may follow."""
+def _no_more(
+    state: Pass, failing: Sequence[str], *, fallback: bool, asked: bool = False
+) -> tuple[RunState, str] | None:
+    """Return how and why the run ends here; None when another attempt may follow.
+
+    Who asks lifts every limit but the day's: a bot with a person's account may ask for ever.
+    """
     run, limits = state.open_run, state.policy.retry
-    if reason := retry.spent(run, failing, fallback=fallback, retry=limits):
-        return RunState.GAVE_UP, reason
-    counted, recent = run.attempts[run.since :], state.seen.recent
+    counted, recent = () if asked else run.attempts[run.since :], state.seen.recent
     if reason := progress.stuck(counted, fallback=fallback, recent=recent, retry=limits):
         return RunState.BLOCKED, reason
+    if not asked and (reason := retry.spent(run, failing, fallback=fallback, retry=limits)):
+        return RunState.GAVE_UP, reason
     return None
 
 
@@ -264,12 +271,12 @@ def _ask_for_one(state: Pass) -> Step:
 
 
 def _analysed(state: Pass, texts: Sequence[str], at: datetime) -> Step:
-    """Reject a proved change that most analysts say does something else than was planned."""
+    """Reject a proved change when half of the analysts say that it does not do what was planned."""
     verdicts = [(found[1] == "yes", text) for text in texts if (found := VERDICT.search(text))]
     against = [text for yes, text in verdicts if not yes]
     if not verdicts:
         state = _noted(state, "no analyst judged the change")
-    elif 2 * len(against) > len(verdicts):
+    elif 2 * len(against) >= len(verdicts):
         reason = " ".join(VERDICT.sub("", against[0]).split())[:600]
         return _reject(state, f"the analysis says no: {reason}", at)
     else:
@@ -305,12 +312,12 @@ def backend_ended(state: Pass, ended: BackendEnded) -> Step:
             return _skip(state, reason, ended.at)
         if not verdict.approvable:
             return escalate(state, reason, ended.at)
-        reason = f"the guard objects: {verdict.told}"
-        state = with_attempt(state, reason=reason)
+    objections = f"the guard objects: {verdict.told}" if verdict.blocks else ""
     findings = (one for one in state.gates if one not in guard.GATES.values())
     state = replace(state, gates=(*findings, *verdict.gates))
     state = with_attempt(
         state,
+        reason=objections,
         diff=ended.diff[:STORED_DIFF_CHARACTERS],
         diff_fingerprint=guard.diff_fingerprint(ended.diff),
     )

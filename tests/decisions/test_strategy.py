@@ -384,6 +384,8 @@ def test_there_is_always_a_move_and_it_has_a_reason(steps, reruns, upstream):
             assert move.delay_s >= 0
         case Await():
             assert set(move.checks) == {step.check.name for step in steps}
+        case Ask():
+            assert any(f"`{step.check.name}`" in move.reason for step in steps)
 
 
 @given(steps=STEPS, upstream=BASE)
