@@ -72,8 +72,9 @@ _MEANINGS: Sequence[tuple[str, type[BotError]]] = (
     (r"No space left on device|Disk quota exceeded", TryLater),
     (r"not our ref|couldn't find remote ref|does not appear to be a git repository", Gone),
     (r"repository '.*' not found|Repository not found|returned error: (?:404|410)", Gone),
-    (r"Authentication failed|could not read (?:Username|Password)", NeedsPerson),
-    (r"returned error: (?:401|403)|Permission to .* denied|access .* not granted", NeedsPerson),
+    # The token was minted a moment ago: it is not known everywhere yet, or was just revoked.
+    (r"Authentication failed|could not read (?:Username|Password)|returned error: 401", TryLater),
+    (r"returned error: 403|Permission to .* denied|access .* not granted", NeedsPerson),
     (r"returned error: (?:408|429|5\d\d)|Could not resolve host|Failed to connect", TryLater),
     (r"Connection (?:refused|reset|timed out)|timed out|early EOF|unexpected disconnect", TryLater),
     (

@@ -506,9 +506,10 @@ def test_the_token_opens_the_remote_and_is_left_nowhere(origin, trees, hosted, t
 
 
 @pytest.mark.parametrize("token", ["", "wrong"])
-def test_a_wrong_token_needs_a_person(origin, trees, hosted, token):
+def test_a_refused_token_is_worth_another(origin, trees, hosted, token):
+    """Each use has a token minted for it: one that is refused is not known yet, or was revoked."""
     head = origin.commit({"a.txt": "one\n"})
-    with pytest.raises(NeedsPerson), trees.open("o/r", head, Remote(hosted, token)):
+    with pytest.raises(TryLater), trees.open("o/r", head, Remote(hosted, token)):
         pass
 
 
