@@ -3,10 +3,12 @@
 import pytest
 
 import handlers
+from bot.config.schema import ApprovalPolicy
 from bot.domain.decisions import (
     Acknowledge,
     Decision,
     Ignore,
+    Judge,
     Reset,
     Settle,
     Stop,
@@ -18,14 +20,16 @@ from bot.domain.events import (
     Change,
     ChecksChanged,
     CommandGiven,
+    GateAnswered,
     InstallationChanged,
     Pinged,
     PullChanged,
+    RetryAsked,
     Swept,
 )
 from bot.domain.facts import EventFacts, Need
-from bot.domain.runs import Attempt, Result, RunState
-from bot.repair import replies
+from bot.domain.runs import Attempt, GateState, Plan, Result, RunState
+from bot.repair import approvals, explain, replies
 from handlers import commands
 from tests.support.pulls import HEAD, NOW, OTHER, REF, a_comment, a_pull, a_run
 
@@ -39,7 +43,7 @@ def facts(**known):
 
 
 def an_ask(why):
-    return Settle(REF, why, now=True, again=True, head=HEAD)
+    return Settle(REF, why, now=True, again=True, head=HEAD, by="ada")
 
 
 def changed(change, head=HEAD):
@@ -268,9 +272,9 @@ def pressed(button, **known):
 @pytest.mark.parametrize(
     ("button", "verdict"),
     [
-        ("fix", an_ask("ada pressed fix")),
-        ("rerun", an_ask("ada pressed rerun")),
-        ("stop", Stop(REF, "ada pressed stop")),
+        ("fix", an_ask("ada asked: /regreen fix")),
+        ("rerun", an_ask("ada asked: /regreen retry")),
+        ("stop", Stop(REF, "ada asked: /regreen stop")),
     ],
 )
 def test_buttons(button, verdict):
@@ -291,6 +295,245 @@ def test_buttons_are_ignored(button, known, reason):
     decision = pressed(button, **known)
     assert isinstance(decision.verdict, Ignore)
     assert reason in decision.verdict.reason
+
+
+# --- answers at a gate --------------------------------------------------------------------------
+
+
+def held(asked_by="mona", role="write", **changes):
+    """Return a run whose change waits at the gate `r1-1` of the head."""
+    run = a_run(asked_by=asked_by, state=RunState.WAITING_PERSON, **changes)
+    policy = ApprovalPolicy(role=role)
+    return approvals.opened(
+        run, policy, types=("security",), diff="a diff", reason="it waits", at=NOW
+    )
+
+
+ANSWERED = approvals.ended(held(), GateState.VOID, NOW)
+
+
+def a_judgement(reason="", *, approved):
+    return Judge(REF, approved=approved, reason=reason, head=HEAD, by="ada", gate="r1-1")
+
+
+YES, NO = a_judgement(approved=True), a_judgement(approved=False)
+
+
+@pytest.mark.parametrize(
+    ("words", "verdict", "reaction"),
+    [
+        ("approve", YES, "rocket"),
+        (f"approve {HEAD}", YES, "rocket"),
+        (f"approve {HEAD[:7].upper()} well done", YES, "rocket"),
+        ("reject", NO, "+1"),
+        (
+            "reject it  breaks @mona",
+            a_judgement("it  breaks @mona", approved=False),
+            "+1",
+        ),
+    ],
+)
+def test_an_answer_at_the_gate(words, verdict, reaction):
+    decision = decided(words, run=held())
+    assert decision.verdict == verdict
+    assert decision.acknowledge == Acknowledge(REF, 33, reaction)
+
+
+REFUSALS = [
+    pytest.param("approve", {"run": None}, "no change waits", id="no run"),
+    pytest.param("reject", {"run": a_run()}, "no change waits", id="no gate"),
+    pytest.param("approve", {"run": ANSWERED}, "no change waits", id="answered before"),
+    pytest.param("approve", {"run": held("ada")}, "another person must", id="requester"),
+    pytest.param("approve", {"run": held("ADA")}, "another person must", id="requester, shouted"),
+    pytest.param("approve", {"run": held(role="admin")}, "takes admin", id="no admin approves"),
+    pytest.param("reject", {"run": held(role="admin")}, "takes admin", id="no admin rejects"),
+    pytest.param(
+        "approve", {"run": held(), "pull": a_pull(head=OTHER)}, "head has moved", id="moved head"
+    ),
+    pytest.param(f"approve {HEAD[:6]}", {"run": held()}, "not on aaaaaa", id="short sha"),
+    pytest.param(f"approve {OTHER}", {"run": held()}, "not on bbbb", id="wrong sha"),
+    pytest.param("approve please", {"run": held()}, "not on please", id="no sha"),
+]
+
+
+@pytest.mark.parametrize(("words", "known", "why"), REFUSALS)
+def test_an_answer_that_does_not_count_is_told_why(words, known, why):
+    decision = decided(words, **known)
+    assert isinstance(decision.verdict, Ignore)
+    assert why in decision.verdict.reason
+    assert decision.acknowledge is not None
+    assert decision.acknowledge.reaction == "confused"
+    assert "Nothing was approved or rejected" in decision.acknowledge.reply
+    assert why in decision.acknowledge.reply
+
+
+@pytest.mark.parametrize("permission", ["none", "read", "triage"])
+@pytest.mark.parametrize("words", ["approve", "reject"])
+def test_readers_answer_nothing(words, permission):
+    decision = decided(words, run=held(), permission=permission)
+    assert isinstance(decision.verdict, Ignore)
+    assert decision.acknowledge == Acknowledge(REF, 33, "-1")
+
+
+@pytest.mark.parametrize("words", ["approve", "reject"])
+@pytest.mark.parametrize("pull", [a_pull(open=False), None], ids=["closed", "gone"])
+def test_an_answer_needs_an_open_pull_request(words, pull):
+    decision = decided(words, run=held(), pull=pull)
+    assert decision.verdict == Ignore("the pull request is closed")
+
+
+FORK = {"pull": a_pull(head_repo="fork/app"), "run": a_run(state=RunState.WAITING_PERSON)}
+LET_RUN = Settle(REF, "ada approved this commit", now=True, again=True, head=HEAD, by="ada")
+
+
+@pytest.mark.parametrize("words", ["approve", f"approve {HEAD[:7]}"])
+def test_to_approve_a_fork_is_to_have_it_mended_at_that_commit(words):
+    assert decided(words, **FORK).verdict == LET_RUN
+    assert pressed("approve", **FORK).verdict == LET_RUN
+
+
+@pytest.mark.parametrize(
+    ("words", "changes"),
+    [
+        pytest.param(f"approve {OTHER}", {}, id="another commit was meant"),
+        pytest.param("approve yes", {}, id="no commit was meant"),
+        pytest.param("reject", {}, id="there is nothing to reject"),
+        pytest.param("approve", {"run": None}, id="it was not asked"),
+        pytest.param("approve", {"run": a_run(state=RunState.STOPPED)}, id="it was stopped"),
+        pytest.param("approve", {"pull": a_pull()}, id="no fork"),
+    ],
+)
+def test_a_fork_is_not_approved(words, changes):
+    assert isinstance(decided(words, **{**FORK, **changes}).verdict, Ignore)
+
+
+@pytest.mark.parametrize(("button", "verdict"), [("approve", YES), ("reject", NO)])
+def test_the_buttons_of_the_gate(button, verdict):
+    assert pressed(button, run=held()) == Decision(verdict)
+
+
+@pytest.mark.parametrize("button", ["approve", "reject"])
+@pytest.mark.parametrize(
+    ("known", "why"),
+    [
+        pytest.param({"run": a_run()}, "no change waits", id="no gate"),
+        pytest.param({"run": held(), "permission": "read"}, "may not press", id="reader"),
+        pytest.param({"run": held(role="admin")}, "takes admin", id="writer"),
+        pytest.param({"run": held(), "pull": a_pull(head=OTHER)}, "moved", id="old head"),
+    ],
+)
+def test_a_button_of_the_gate_that_does_not_count(button, known, why):
+    verdict = pressed(button, **known).verdict
+    assert isinstance(verdict, Ignore)
+    assert why in verdict.reason
+
+
+def test_who_asked_cannot_press_approve():
+    verdict = pressed("approve", run=held("ada")).verdict
+    assert isinstance(verdict, Ignore)
+
+
+# --- our own interface --------------------------------------------------------------------------
+
+
+def an_answer(*, approved=True, gate="r1-1", sha=HEAD, reason="", **known):
+    event = GateAnswered(REF, gate, approved, sha, "ada", reason)
+    return handlers.decide(event, facts(**({"permission": "write", "run": held()} | known)))
+
+
+def test_an_answer_over_the_api():
+    assert an_answer() == Decision(YES)
+    assert an_answer(approved=False) == Decision(NO)
+    reasoned = a_judgement("it is wrong", approved=False)
+    assert an_answer(approved=False, reason="it is wrong") == Decision(reasoned)
+
+
+@pytest.mark.parametrize(
+    ("known", "why"),
+    [
+        pytest.param({"run": None}, "does not wait any more", id="no run"),
+        pytest.param({"run": a_run()}, "does not wait any more", id="no gate"),
+        pytest.param({"run": ANSWERED}, "does not wait any more", id="answered before"),
+        pytest.param({"gate": "r1-2"}, "does not wait any more", id="another gate"),
+        pytest.param({"run": held("ada")}, "another person must", id="requester"),
+        pytest.param({"permission": "read"}, "takes write", id="reader"),
+        pytest.param({"permission": "none"}, "takes write", id="stranger"),
+        pytest.param({"run": held(role="admin")}, "takes admin", id="writer"),
+        pytest.param({"pull": a_pull(head=OTHER)}, "head has moved", id="moved head"),
+        pytest.param({"sha": OTHER}, "not on bbbb", id="another commit"),
+        pytest.param({"sha": ""}, "names the commit", id="no commit"),
+        pytest.param({"pull": a_pull(open=False)}, "closed", id="closed"),
+        pytest.param({"pull": None}, "closed", id="gone"),
+    ],
+)
+def test_an_answer_over_the_api_that_does_not_count(known, why):
+    verdict = an_answer(**known).verdict
+    assert isinstance(verdict, Ignore)
+    assert why in verdict.reason
+
+
+@pytest.mark.parametrize(
+    "known",
+    [{"permission": "read"}, {"pull": a_pull(open=False)}, {"gate": "r1-2"}, {"run": a_run()}],
+    ids=["reader", "closed", "another gate", "no gate"],
+)
+def test_a_rejection_over_the_api_that_does_not_count(known):
+    assert isinstance(an_answer(approved=False, **known).verdict, Ignore)
+
+
+def a_retry(**known):
+    event = RetryAsked(REF, "r1", "ada")
+    run = a_run(state=RunState.GAVE_UP)
+    return handlers.decide(event, facts(**({"permission": "write", "run": run} | known)))
+
+
+def test_another_try_over_the_api():
+    assert a_retry() == Decision(an_ask("ada asked: /regreen retry"))
+
+
+@pytest.mark.parametrize(
+    ("known", "why"),
+    [
+        pytest.param({"permission": "read"}, "may not give commands", id="reader"),
+        pytest.param({"permission": "none"}, "may not give commands", id="stranger"),
+        pytest.param({"pull": a_pull(open=False)}, "closed", id="closed"),
+        pytest.param({"pull": None}, "closed", id="gone"),
+        pytest.param({"run": None}, "newer run", id="no run"),
+        pytest.param({"run": a_run(id="r2")}, "newer run", id="another run"),
+        pytest.param({"pull": a_pull(head=OTHER)}, "head has moved", id="moved head"),
+    ],
+)
+def test_another_try_over_the_api_that_does_not_count(known, why):
+    verdict = a_retry(**known).verdict
+    assert isinstance(verdict, Ignore)
+    assert why in verdict.reason
+
+
+# --- telling ------------------------------------------------------------------------------------
+
+
+def test_explain_and_plan_tell_of_the_newest_run():
+    run = a_run(plans=(Plan("r1.plan1", NOW, ("mend lint (lint): unused import",)),))
+    for words, told in [
+        ("explain", explain.explain_markdown(run)),
+        ("plan", explain.plan_markdown(run)),
+    ]:
+        decision = decided(words, run=run)
+        assert decision.verdict == Tell(f"ada asked: /regreen {words}")
+        assert decision.acknowledge == Acknowledge(REF, 33, "eyes", told)
+        assert "mend lint (lint): unused import" in told
+
+
+@pytest.mark.parametrize("words", ["explain", "plan"])
+def test_of_no_run_there_is_nothing_to_tell(words):
+    decision = decided(words)
+    assert decision.acknowledge is not None
+    assert "has not worked on this pull request" in decision.acknowledge.reply
+
+
+@pytest.mark.parametrize("words", ["explain", "plan", "status", "help"])
+def test_telling_needs_no_open_pull_request(words):
+    assert isinstance(decided(words, pull=a_pull(open=False), run=a_run()).verdict, Tell)
 
 
 # --- the rest -----------------------------------------------------------------------------------
@@ -351,7 +594,12 @@ def test_what_is_only_noted(event, said):
         (RED, {Need.PULL, Need.RUN}),
         (changed(Change.PUSHED), {Need.PULL, Need.RUN}),
         (command("fix")[0], {Need.PULL, Need.RUN, Need.PERMISSION, Need.COMMENT}),
-        (ButtonPressed(REF, HEAD, "fix", "ada", 1), {Need.PULL, Need.PERMISSION}),
+        (ButtonPressed(REF, HEAD, "fix", "ada", 1), {Need.PULL, Need.RUN, Need.PERMISSION}),
+        (
+            GateAnswered(REF, "r1-1", approved=True, sha=HEAD, by="ada"),
+            {Need.PULL, Need.RUN, Need.PERMISSION},
+        ),
+        (RetryAsked(REF, "r1", "ada"), {Need.PULL, Need.RUN, Need.PERMISSION}),
         (InstallationChanged(8, "created"), set()),
         (Swept(REF), {Need.PULL, Need.RUN}),
         (Pinged(), set()),
