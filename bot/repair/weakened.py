@@ -80,7 +80,7 @@ def weaknesses(
     gained = [*_tests(new)]
     if len(lost) > len(gained):
         named = ", ".join(name for name in lost if name not in gained)[:120]
-        yield Weakness("tests-removed", 0, f"{len(lost) - len(gained)} tests removed: {named}")
+        yield Weakness("tests-removed", 0, f"{_many(len(lost) - len(gained), 'test')}: {named}")
     if not is_test(path) and not lost and not gained:
         return
     yield from _more(
@@ -91,7 +91,12 @@ def weaknesses(
         1 for _, line in new if ASSERTED.search(line) and not EMPTY.search(line)
     )
     if fewer > 0:
-        yield Weakness("assertions-removed", old[0][0] if old else 0, f"{fewer} assertions removed")
+        removed_at = old[0][0] if old else 0
+        yield Weakness("assertions-removed", removed_at, _many(fewer, "assertion"))
+
+
+def _many(number: int, what: str) -> str:
+    return f"{number} {what}{'s' if number != 1 else ''} removed"
 
 
 def _tests(lines: Sequence[tuple[int, str]]) -> Iterator[str]:

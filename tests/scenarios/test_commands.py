@@ -31,6 +31,10 @@ People with write permission can give these commands in a comment:
 - `/regreen retry`: try again, also after Regreen gave up, was stopped or waits for a person
 - `/regreen stop`: stop the repair
 - `/regreen reset`: set the attempt count back to zero
+- `/regreen approve`: let out the change that waits; the commit that it goes onto may follow
+- `/regreen reject`: throw away the change that waits; a reason may follow
+- `/regreen explain`: say what was decided, by what, and why
+- `/regreen plan`: show the plan and how it changed
 
 <!-- regreen reply to=N -->\
 """

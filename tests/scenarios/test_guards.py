@@ -2,6 +2,7 @@
 """What a model proposes and nobody pushes, and the proof that everything else needs."""
 
 import json
+import re
 from pathlib import Path
 
 from inline_snapshot import snapshot
@@ -25,7 +26,7 @@ LEAK = edit("    return side + side", f'    aws_access_key_id = "{KEY}"\n    ret
 
 
 def lines(body: str) -> list[str]:
-    return [plain(line) for line in body.splitlines() if line.startswith("- ")]
+    return [plain(line) for line in body.splitlines() if re.match(r"- \S", line)]
 
 
 def test_a_secret_in_the_models_change_goes_nowhere(bot, github, model):
@@ -65,7 +66,10 @@ def test_a_change_that_weakens_a_test_waits_for_a_person(bot, github, model):
     assert lines(pull.said()) == snapshot(
         [
             "- [x] **Why:** test_assert (N% sure): unittest: 1 test failed, first test_a_square_of_three (test_area.AreaTest.test_a_square_of_three) (`test`)",
-            "- 🙋 the proposed change was stopped: tests/test_area.py: a test is skipped, expected to fail or run alone; tests/test_area.py: 1 assertions removed",
+            "- [x] **Mended** by `primary` (scripted-primary): 1 file, +1 -1",
+            "- [x] **Proved** in a fresh tree (sandbox): `python -B -m unittest discover -s tests`, `python -B fetch.py` passed",
+            "- 🙋 the proved change waits for an approval (weakened_tests): the guard objects: tests/test_area.py: a test is skipped, expected to fail or run alone; tests/test_area.py: 1 assertion removed",
+            "- 🔒 **Waits for an approval** (weakened_tests): `/regreen approve SHORT` or `/regreen reject` by someone with write permission, until WHEN UTC. A push voids the question.",
             "- test_assert: the code can be mended",
             "- backend_for_failed_pr: kept as the fallback until attempt 3 has failed",
         ]
@@ -87,7 +91,7 @@ def test_a_change_to_a_workflow_file_is_refused(bot, github, model):
     assert lines(pull.said()) == snapshot(
         [
             "- [x] **Why:** test_assert (N% sure): unittest: 1 test failed, first test_a_square_of_three (test_area.AreaTest.test_a_square_of_three) (`test`)",
-            "- 🙋 the proposed change was stopped: .github/workflows/ci.yml: the path is protected (.github/**)",
+            "- 🙋 the proposed change was stopped: .github/workflows/ci.yml: the path is not ours to change (.github/workflows/**)",
             "- test_assert: the code can be mended",
             "- backend_for_failed_pr: kept as the fallback until attempt 3 has failed",
         ]
@@ -130,7 +134,7 @@ def test_a_broken_regreen_toml_asks_a_person_once_and_names_the_line(bot, github
 """
         ]
     )
-    assert len(pull.bodies()) == 2  # one for each head's run
+    assert len(pull.bodies()) == 1  # the second head's run goes on with the comment of the first
 
 
 def test_each_verification_leaves_its_evidence(bot, github, model):

@@ -1,8 +1,6 @@
 # ruff: noqa: E501 (what people read is quoted whole)
 """Red pull requests that become green without a person."""
 
-import json
-
 import httpx
 import pytest
 from inline_snapshot import snapshot
@@ -13,6 +11,7 @@ from tests.support.scenes import (
     FLAKY,
     MENDED,
     PROVED,
+    REPO,
     TIDY,
     UNLINTED,
     a_try,
@@ -45,13 +44,13 @@ def test_a_mend_is_counted_once_and_audited(bot, github, model):
 
     assert metric(bot, counted) == before + 1
     assert metric(bot, 'autofix_processing_seconds_count{operation_type="Verify"}') >= 1
-    rows = bot.server.rows("SELECT kind, detail FROM audit ORDER BY at, key")
-    ours = [
-        (kind, json.loads(detail) if isinstance(detail, str) else detail) for kind, detail in rows
-    ]
-    mine = [kind for kind, detail in ours if detail["pull"] == f"{pull.repo}#{pull.number}"]
-    assert mine[-1] == "run.green"
-    assert "run.waiting_ci" in mine
+    (run,) = bot.server.rows(
+        f"SELECT id FROM runs WHERE number = {pull.number} AND repo = '{REPO}'"
+    )
+    rows = bot.server.rows(f"SELECT kind FROM audit WHERE subject = '{run.id}' ORDER BY id")
+    assert [row.kind for row in rows] == snapshot(
+        ["autofix.classified", "run.waiting_ci", "autofix.patch_applied", "run.green"]
+    )
 
 
 def metric(bot, name: str) -> float:
@@ -402,14 +401,15 @@ def test_a_machine_that_fails_thrice_asks_a_person(bot, github, model):
     )
 
 
-def test_a_security_finding_asks_a_person(bot, github, model):
+AUDIT = """\
+found 3 vulnerabilities (1 high)
+CVE-2026-12345 in left-pad 1.0.0: critical severity
+"""
+
+
+def test_a_security_finding_that_nothing_can_prove_mended_asks_a_person(bot, github, model):
     pull = github.open_pull(TIDY)
-    github.sim.fail_check(
-        pull.repo,
-        pull.number,
-        "audit",
-        "found 3 vulnerabilities (1 high)\nCVE-2026-12345 in left-pad 1.0.0: critical severity",
-    )
+    github.sim.fail_check(pull.repo, pull.number, "audit", AUDIT)
     bot.settle()
 
     assert model.calls == []
@@ -417,12 +417,22 @@ def test_a_security_finding_asks_a_person(bot, github, model):
     assert [plain(body) for body in pull.bodies()] == snapshot(
         [
             """\
-### Regreen: a person is needed
-<!-- regreen notice run=RUN -->
+### Regreen · attempt 1: a person is needed for `audit`
+<!-- regreen attempt=1 trigger=pr-N-HEAD run=RUN -->
 
-`audit` is a security finding: a security check found something: CVE-2026-12345 in left-pad 1.0.0: critical severity
+- [x] **Why:** security (N% sure): a security check found something: CVE-2026-12345 in left-pad 1.0.0: critical severity (`audit`)
+- 🙋 no command is known that could prove a mend: name one under [commands] in .github/regreen.toml on the base branch
 
-<sub>`/regreen fix` has me try, `/regreen stop` ends this, `/regreen help` tells the rest. Run `RUN`.</sub>
+**Cost:** no model was asked · **Time:** T s · Run `RUN`
+
+<details><summary>Which backend, and why</summary>
+
+- `audit` is a security finding: a security check found something: CVE-2026-12345 in left-pad 1.0.0: critical severity; a patch may be prepared, a person lets it out
+- backend_for_failed_pr: kept as the fallback until attempt 3 has failed
+
+</details>
+
+<sub>`/regreen stop` stops me, `/regreen retry` tries again, `/regreen help` tells the rest.</sub>
 """
         ]
     )
