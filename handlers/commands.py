@@ -174,7 +174,13 @@ def _judge(pull: PullRef, by: str, said: str, facts: EventFacts, *, approved: bo
             return Ignore(f"the head is not {named[:40]}")
         return Settle(pull, f"{by} approved this commit", now=True, again=True, head=head, by=by)
     why = approvals.refusal(
-        gate, by=by, permission=facts.permission, head=head, named=named, approved=approved
+        gate,
+        by=by,
+        permission=facts.permission,
+        head=head,
+        now=facts.now,
+        named=named,
+        approved=approved,
     )
     if why:
         return Ignore(why)

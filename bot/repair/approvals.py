@@ -72,7 +72,14 @@ def next_look_s(gate: Gate, now: datetime) -> float:
 
 
 def refusal(
-    gate: Gate, *, by: str, permission: str, head: Sha | None, named: str = "", approved: bool
+    gate: Gate,
+    *,
+    by: str,
+    permission: str,
+    head: Sha | None,
+    now: datetime,
+    named: str = "",
+    approved: bool,
 ) -> str:
     """Return why this person's answer does not count; empty when it does.
 
@@ -80,6 +87,8 @@ def refusal(
     """
     if permission not in allowed(gate.role):
         return f"this takes {gate.role} permission"
+    if now >= gate.expires_at:
+        return f"the question was open until {gate.expires_at:%Y-%m-%d %H:%M} UTC"
     if not approved:
         return ""
     if by.casefold() == gate.asked_by.casefold():

@@ -23,6 +23,8 @@ def answer(state: Pass) -> Step:
     if run is None or gate is None or (gate.id, gate.head) != (word.gate, word.head):
         return park(state, "nothing waits for an approval")
     run = msgspec.structs.replace(run, generation=state.generation, updated_at=now)
+    if now >= gate.expires_at:
+        return tend(replace(state, run=run), gate)
     if word.wish is Wish.REJECT:
         run = approvals.ended(run, GateState.REJECTED, now, by=word.by, note=word.why)
         why = f": {word.why}" if word.why else ""

@@ -31,7 +31,7 @@ def a_gate(**changes) -> Gate:
 
 
 def answered(gate=None, **changes) -> str:
-    word = {"by": "hubot", "permission": "write", "head": HEAD, "approved": True}
+    word = {"by": "hubot", "permission": "write", "head": HEAD, "now": NOW, "approved": True}
     return refusal(gate or a_gate(), **{**word, **changes})
 
 
@@ -88,6 +88,14 @@ def test_an_answer_takes_the_role(role, permission, allowed, approved):
 def test_who_asked_may_not_approve_but_may_reject(by):
     assert "another person must" in answered(by=by, permission="admin")
     assert answered(by=by, approved=False) == ""
+
+
+@pytest.mark.parametrize("approved", [True, False])
+def test_an_expired_gate_takes_no_answer(approved):
+    last = NOW + 7 * DAY
+    assert answered(now=last - timedelta(seconds=1), approved=approved) == ""
+    why = answered(now=last, approved=approved)
+    assert why == "the question was open until 2026-03-08 12:00 UTC"
 
 
 def test_nobody_asked_so_anybody_with_the_role_may_approve():

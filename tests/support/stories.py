@@ -102,6 +102,7 @@ class World:
     answers: dict[str, Answer | list[Answer]] = field(default_factory=dict)
     diffs: list[str] = field(default_factory=list)
     verdicts: list[bool] = field(default_factory=list)
+    commits: list[Sha] = field(default_factory=list)  # in their order; PUSHED when there is none
     outcomes: dict[type, Outcome] = field(default_factory=dict)
     config: str = ""
     now: datetime = NOON
@@ -189,7 +190,7 @@ class World:
                 verdict = Verification(good, "ok" if good else "test failed", (result,), "d", "a")
                 return effects.Verified(verdict, self.now)
             case effects.BuildCommit():
-                return effects.CommitBuilt(PUSHED)
+                return effects.CommitBuilt(self.commits.pop(0) if self.commits else PUSHED)
             case effects.BuildRevert():
                 return effects.CommitBuilt(UNDONE)
             case effects.Consult():
