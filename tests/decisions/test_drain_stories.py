@@ -119,8 +119,8 @@ def test_what_nobody_gave_is_done_without(opinions, asked, plan, by):
 def test_planners_are_asked_once_an_attempt_however_many_backends_try():
     chain = (BackendName("first", ""), BackendName("second", ""))
     policy = planning(ANN, primary=chain, qa=QaPolicy(enabled=True))
-    answers = {"first": Answer(Ending.INVALID, detail="no patch")}
-    world = World(policy=policy, answers=answers, verdicts=[False, False, False, True])
+    world = World(policy=policy, verdicts=[False, False, False, True])
+    world.answers["first"] = Answer(Ending.INVALID, detail="no patch")
     world.play()
     assert len(world.made(effects.RunBackend)) == 4
     assert len(world.made(effects.Consult)) == 1
