@@ -203,7 +203,13 @@ class Interpreter:
         self, repo: str, check: Check, files: Mapping[str, str], custom: Table | None
     ) -> FailingStep:
         text = self._ports.checks.log(repo, check)
-        signal = classify(text, step=check.name, failed_steps=check.failed_steps, custom=custom)
+        signal = classify(
+            text,
+            step=check.name,
+            failed_steps=check.failed_steps,
+            now=self._ports.clock.now(),
+            custom=custom,
+        )
         lines: tuple[str, ...] = ()
         if check.kind is CheckKind.JOB:
             workflow = files.get(check.workflow_path, "")
