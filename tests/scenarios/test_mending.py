@@ -1,7 +1,6 @@
 # ruff: noqa: E501 (what people read is quoted whole)
 """Red pull requests that become green without a person."""
 
-import httpx
 import pytest
 from inline_snapshot import snapshot
 
@@ -38,12 +37,12 @@ Here is the mend.
 
 def test_a_mend_is_counted_once_and_audited(bot, github, model):
     counted = 'autofix_attempts_total{outcome="patch_applied",signal_type="lint"}'
-    before = metric(bot, counted)
+    before = bot.metric(counted)
     pull = github.open_pull(UNLINTED)
     bot.settle()
 
-    assert metric(bot, counted) == before + 1
-    assert metric(bot, 'autofix_processing_seconds_count{operation_type="Verify"}') >= 1
+    assert bot.metric(counted) == before + 1
+    assert bot.metric('autofix_processing_seconds_count{operation_type="Verify"}') >= 1
     (run,) = bot.server.rows(
         f"SELECT id FROM runs WHERE number = {pull.number} AND repo = '{REPO}'"
     )
@@ -51,12 +50,6 @@ def test_a_mend_is_counted_once_and_audited(bot, github, model):
     assert [row.kind for row in rows] == snapshot(
         ["autofix.classified", "run.waiting_ci", "autofix.patch_applied", "run.green"]
     )
-
-
-def metric(bot, name: str) -> float:
-    page = httpx.get(f"{bot.server.url}/metrics").text
-    lines = [line for line in page.splitlines() if line.startswith(f"{name} ")]
-    return float(lines[0].rpartition(" ")[2]) if lines else 0.0
 
 
 @ANY_DATABASE

@@ -5,6 +5,7 @@ pull requests of its own. A story's title is its test's name; the model tells st
 """
 
 import re
+import secrets
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -12,14 +13,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import httpx
+import msgspec
+
+from bot.domain.runs import Run
 from bot.simulator.faults import Fault
 from bot.simulator.model import Call, Reply, ScriptedModel
 from bot.simulator.serve import SimOptions, Simulator
 from tests.support.conformance import Conformance
 from tests.support.running import CONFIG, Regreen, running
-from tests.support.simulated import app_jwt, app_key, client, make_repo
+from tests.support.simulated import app_jwt, app_key, client, make_repo, person
 
 REPO, PROVED, TYPO = "acme/widgets", "acme/proved", "acme/typo"
+API_TOKEN = secrets.token_hex(24)
 PEOPLE = {"owner": "admin", "writer": "write", "reader": "read", "stranger": "none"}
 WORKFLOW = """\
 name: CI
@@ -175,6 +181,16 @@ class Pull:
             path = f"/repos/{self.repo}/issues/{self.number}/comments"
             assert app.post(path, json={"body": body}).is_success
 
+    def fails(self, check: str, log: str, *, rerun: str = "failure") -> None:
+        """Have a job of CI fail with *log*; a re-run of it ends as *rerun* says."""
+        self.github.fail_check(self.repo, self.number, check, log, rerun=rerun)
+
+    def run_again(self, check: str, *, by: str = "owner") -> None:
+        """Have a person run a job of CI again."""
+        (job,) = [c["id"] for c in self.github.checks(self.repo, self.head) if c["name"] == check]
+        with person(self.github, by) as opened:
+            assert opened.post(f"/repos/{self.repo}/actions/jobs/{job}/rerun").is_success
+
     def push(self, files: Mapping[str, str | None]) -> str:
         """Have a person push."""
         return self.github.push_files(self.repo, self.number, files)
@@ -279,6 +295,32 @@ class Bot:
         """What was logged since the story began."""
         return self.server.log[self._skip :]
 
+    def runs(self, pull: Pull) -> list[Run]:
+        """Return the stored runs of a pull request, oldest first."""
+        rows = self.server.rows(
+            f"SELECT record FROM runs WHERE repo = '{pull.repo}' AND number = {pull.number}"
+            " ORDER BY started_at"
+        )
+        return [msgspec.json.decode(row.record, type=Run) for row in rows]
+
+    def run(self, pull: Pull) -> Run:
+        """Return the newest run of a pull request."""
+        return self.runs(pull)[-1]
+
+    def api(self, path: str, body: object = None, *, token: str = API_TOKEN) -> httpx.Response:
+        """Call the API: GET without a *body*, else POST; bytes are sent as they are."""
+        content = body if isinstance(body, bytes) else msgspec.json.encode(body)
+        url, headers = f"{self.server.url}{path}", {"Authorization": f"Bearer {token}"}
+        if body is None:
+            return httpx.get(url, headers=headers)
+        return httpx.post(url, headers=headers, content=content)
+
+    def metric(self, name: str) -> float:
+        """Return what `/metrics` shows now; *name* has its labels, 0 for one that is not there."""
+        page = httpx.get(f"{self.server.url}/metrics").text
+        lines = [line for line in page.splitlines() if line.startswith(f"{name} ")]
+        return float(lines[0].rpartition(" ")[2]) if lines else 0.0
+
     def settle(self, timeout_s: float = 60.0) -> None:
         """Wait until nothing is under way here or at GitHub."""
         self.server.settle(timeout_s)
@@ -340,7 +382,7 @@ def stage(config: str = CONFIG, database_url: str = "", **extra: str) -> Iterato
                 model=model,
                 config=config,
                 database_url=database_url,
-                extra=extra,
+                extra={"REGREEN_API_TOKEN": API_TOKEN, **extra},
             )
         )
         yield Stage(github, model, server, conformance)
