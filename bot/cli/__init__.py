@@ -31,7 +31,7 @@ app = typer.Typer(
 app.command("serve", help="Run the server: take in webhooks and repair pull requests.")(
     serve.command
 )
-app.command("demo", help="Watch five red pull requests become green, with no account and no key.")(
+app.command("demo", help="Watch six red pull requests become green, with no account and no key.")(
     demo.command
 )
 app.command("simulator", help="Serve local git repositories as a GitHub on loopback.")(

@@ -1,4 +1,4 @@
-"""`regreen demo`: five red pull requests become green, live, by the real server.
+"""`regreen demo`: six red pull requests become green, live, by the real server.
 
 A simulated GitHub and a scripted model run on loopback; the server is a process of its own, the
 same that `regreen serve` starts, with real webhooks, real git, real commands and a real sandbox.
@@ -12,11 +12,11 @@ import subprocess  # the server is the product itself, started as a user starts 
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import httpx
 import typer
@@ -79,6 +79,7 @@ class Watched:
     told: set[str] = field(default_factory=set)
     ended_at: float | None = None
     ended_as: str = ""
+    approved: bool = False
 
 
 def command(
@@ -87,7 +88,7 @@ def command(
         bool, typer.Option("--keep", help="Leave everything up at the end, until Ctrl-C.")
     ] = False,
 ) -> None:
-    """Play the demo; exit with 0 only if all five scenes ended as told."""
+    """Play the demo; exit with 0 only if all six scenes ended as told."""
     console = Console(highlight=False, soft_wrap=True)
     for number in (signal.SIGINT, signal.SIGTERM):  # so that no server is left behind
         signal.signal(number, signal.default_int_handler)
@@ -125,7 +126,7 @@ class Demo:
 
     def _introduce(self) -> None:
         say = self._console.print
-        say("[bold]Regreen's demo.[/] Five red pull requests, repaired by the real server.")
+        say("[bold]Regreen's demo.[/] Six red pull requests, repaired by the real server.")
         say("GitHub is [bold]simulated[/] on loopback; git, webhooks, CI commands are real.")
         say("The model is [bold]scripted[/]: its answers are fixed, and sometimes wrong.")
         if reason := _no_sandbox():
@@ -233,6 +234,8 @@ class Demo:
         head = github.head(REPO, one.number)
         for comment in github.comments(REPO, one.number):
             line = comment["body"].partition("\n")[0].removeprefix("### ")
+            if line.startswith("/"):
+                line = f"{comment['user']['login']} says: {line}"
             if line not in one.told:
                 one.told.add(line)
                 self._say(one.number, line.replace("[", "\\["))
@@ -247,6 +250,11 @@ class Demo:
             if state not in one.told:
                 one.told.add(state)
                 self._say(one.number, state)
+        if ours and _held(ours[-1]) and one.scene.approved:
+            if not one.approved:
+                one.approved = True
+                github.comment(REPO, one.number, f"/regreen approve {head[:10]}", by="owner")
+            return
         if ours and ours[-1]["conclusion"] and one.ended_at is None and done:
             one.ended_as = ours[-1]["conclusion"]
             one.ended_at = time.monotonic()
@@ -290,7 +298,7 @@ class Demo:
         self._console.print()
         self._console.print(table)
         whole = time.monotonic() - self._began
-        verdict = "[green]All five ended as told[/]" if well else "[red]Not all ended as told[/]"
+        verdict = "[green]All six ended as told[/]" if well else "[red]Not all ended as told[/]"
         self._console.print(f"{verdict}, in {whole:.0f} s.")
         return well
 
@@ -305,6 +313,11 @@ class Demo:
             signal.pause()
         except KeyboardInterrupt:
             say("Bye.")
+
+
+def _held(check: Mapping[str, Any]) -> bool:
+    """Say whether our check run asks for an approval."""
+    return "waits for an approval" in ((check["output"] or {}).get("title") or "")
 
 
 def _attempts(bodies: list[str]) -> int:

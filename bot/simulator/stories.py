@@ -1,4 +1,4 @@
-"""The five pull requests of the demo: one shop, five ways to break it, and what the model answers.
+"""The six pull requests of the demo: one shop, six ways to break it, and what the model answers.
 
 Everything here is data. The failures are real: the workflow runs these files with real commands.
 Only the model is scripted, and the demo says so.
@@ -30,6 +30,12 @@ jobs:
         run: python -B tools/rates.py
       - name: Test
         run: python -B -m unittest discover -s tests
+  audit:
+    runs-on: ubuntu-latest
+    steps:
+      - uses: actions/checkout@v4
+      - name: Audit
+        run: python -B tools/audit.py
 """
 
 _PRICE = '''\
@@ -83,6 +89,22 @@ _RATES = """\
 print("the rates of the day are in the repository")
 """
 
+# A small security scanner that reports in the manner of the known ones.
+_AUDIT = """\
+import pathlib
+import sys
+
+found = 0
+for path in sorted(pathlib.Path("shop").glob("*.py")):
+    for number, line in enumerate(path.read_text().splitlines(), start=1):
+        if line.startswith("PASSWORD = ") and "environ" not in line:
+            found += 1
+            print(">> Issue: [B105:hardcoded_password_string] Possible hardcoded password")
+            print("   Severity: Low   Confidence: Medium")
+            print(f"   Location: ./{path}:{number}:0")
+sys.exit(1 if found else 0)
+"""
+
 # On its first run the mirror's name does not resolve; run again, the step takes the stored copy.
 _RATES_FROM_A_MIRROR = """\
 import os
@@ -102,6 +124,7 @@ BASE: Mapping[str, str] = {
     "shop/shipping.py": _SHIPPING,
     "tests/__init__.py": "",
     "tests/test_shop.py": _TESTS,
+    "tools/audit.py": _AUDIT,
     "tools/rates.py": _RATES,
 }
 
@@ -111,7 +134,8 @@ class Scene:
     """One pull request of the demo, what the models answer for it, and how it must end.
 
     `ends` is the conclusion of the check run `regreen` at the last head; `by` who mended it, and
-    `attempts` how many attempts the pull request's comments count.
+    `attempts` how many attempts the pull request's comments count. With `approved` the owner lets
+    out what waits for a person.
     """
 
     letter: str
@@ -123,6 +147,7 @@ class Scene:
     attempts: int
     primary: tuple[str, ...] = ()
     fallback: tuple[str, ...] = ()
+    approved: bool = False
 
 
 def _edit(path: str, old: str, new: str, words: str) -> str:
@@ -161,6 +186,12 @@ def _leak() -> str:
         "The name was misspelt, and the live bank needs its key.",
     )
 
+
+_MAIL = '''\
+"""How the shop writes to its customers."""
+
+PASSWORD = "letters and parcels"
+'''
 
 _BROKEN_PRICE = _PRICE.replace("net * (1 + tax)", "net * (1 - tax)")
 _BROKEN_SHIPPING = _SHIPPING.replace("weight_kg <= 5", "weight_kg < 5")
@@ -232,6 +263,24 @@ SCENES: tuple[Scene, ...] = (
         ends="success",
         by="a re-run",
         attempts=0,
+    ),
+    Scene(
+        letter="f",
+        title="Write to customers",
+        story="a security finding; the proved mend is held until the owner approves it",
+        files={"shop/mail.py": _MAIL},
+        ends="success",
+        by="primary",
+        attempts=1,
+        primary=(
+            _edit(
+                "shop/mail.py",
+                'PASSWORD = "letters and parcels"',
+                'import os\n\nPASSWORD = os.environ.get("SHOP_MAIL_PASSWORD", "")',
+                "A password has no place in the code.",
+            ),
+        ),
+        approved=True,
     ),
 )
 
