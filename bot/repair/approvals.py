@@ -92,7 +92,7 @@ def refusal(
     if not approved:
         return ""
     if by.casefold() == gate.asked_by.casefold():
-        return "who asked for the try may not approve it: another person must"
+        return "whoever asked for the try may not approve it; another person must"
     if head != gate.head:
         return f"the head has moved since: the change was made for {gate.head[:10]}"
     if not means(named, gate.head):

@@ -127,18 +127,19 @@ def _proof_line(attempt: Attempt) -> str:
 
 
 def _at_the_gate(run: Run, attempt: Attempt) -> list[str]:
-    """Tell who may let the change out, until when, and what came of it."""
+    """Tell who may let the change out, until when, and that it is out; a no is told as a reason."""
     gate = _gate(run, attempt)
     if gate is None or attempt is not run.attempts[-1]:
         return []
-    by = f" by {quote(gate.by, 60)}" if gate.by else ""
     match gate.state:
         case GateState.PENDING:
             return [f"- 🔒 {_how_to_answer(gate)}"]
+        case GateState.APPROVED:
+            return [f"- 🔓 **Approved** by {quote(gate.by, 60)}"]
         case GateState.VOID:
-            return ["- 🔓 The question is void: the pull request went on without it"]
-        case state:
-            return [f"- 🔓 **{state.value.capitalize()}**{by}"]
+            return ["- ↩️ The question is void: the pull request went on without it"]
+        case GateState.REJECTED | GateState.EXPIRED:
+            return []
 
 
 def _gate(run: Run, attempt: Attempt) -> Gate | None:
@@ -150,9 +151,9 @@ def _gate(run: Run, attempt: Attempt) -> Gate | None:
 def _how_to_answer(gate: Gate) -> str:
     others = f" other than {quote(gate.asked_by, 60)}, who asked for it" if gate.asked_by else ""
     return (
-        f"**Waits for an approval** ({', '.join(gate.types)}): `/regreen approve {gate.head[:10]}` "
-        f"or `/regreen reject` by someone with {gate.role} permission{others}, until "
-        f"{gate.expires_at:%Y-%m-%d %H:%M} UTC. A push voids the question."
+        f"`/regreen approve {gate.head[:10]}` lets it out, `/regreen reject` throws it away, said "
+        f"by someone with {gate.role} permission{others}. Until {gate.expires_at:%Y-%m-%d %H:%M} "
+        "UTC; a push voids the question."
     )
 
 
@@ -163,7 +164,9 @@ def reminder_marker(gate: Gate) -> str:
 
 def reminder_comment(run: Run, gate: Gate) -> str:
     """Return the comment that reminds people of a change at its gate."""
-    lines = ["### Regreen: a proved change still waits", reminder_marker(gate), ""]
+    kinds = ", ".join(gate.types)
+    title = f"### Regreen: a proved change still waits for an approval ({kinds})"
+    lines = [title, reminder_marker(gate), ""]
     return "\n".join([*lines, _how_to_answer(gate), "", f"<sub>Run `{run.id}`.</sub>"]) + "\n"
 
 

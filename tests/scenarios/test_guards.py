@@ -69,7 +69,7 @@ def test_a_change_that_weakens_a_test_waits_for_a_person(bot, github, model):
             "- [x] **Mended** by `primary` (scripted-primary): 1 file, +1 -1",
             "- [x] **Proved** in a fresh tree (sandbox): `python -B -m unittest discover -s tests`, `python -B fetch.py` passed",
             "- 🙋 the proved change waits for an approval (weakened_tests): the guard objects: tests/test_area.py: a test is skipped, expected to fail or run alone; tests/test_area.py: 1 assertion removed",
-            "- 🔒 **Waits for an approval** (weakened_tests): `/regreen approve SHORT` or `/regreen reject` by someone with write permission, until WHEN UTC. A push voids the question.",
+            "- 🔒 `/regreen approve SHORT` lets it out, `/regreen reject` throws it away, said by someone with write permission. Until WHEN UTC; a push voids the question.",
             "- test_assert: the code can be mended",
             "- backend_for_failed_pr: kept as the fallback until attempt 3 has failed",
         ]

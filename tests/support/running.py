@@ -189,6 +189,19 @@ def running(folder: Path, github: Simulator, **options) -> Iterator[Regreen]:
         server.stop()
 
 
+def command(server: Regreen, *words: str) -> str:
+    """Run `regreen` with *words* where the server runs; return what it prints."""
+    done = subprocess.run(
+        [sys.executable, "-m", "bot", *words],
+        env=server.environ(),
+        cwd=Path(__file__).parents[2],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    return done.stdout
+
+
 @cache
 def engine_for(url: str) -> sa.Engine:
     """Keep the engine, but no connection: a database may be stopped in between."""
