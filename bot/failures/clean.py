@@ -29,21 +29,23 @@ STAMPS = (
     rb"|\xf0\x9f\xa6\x8b +(?:error|info|warn) "  # changesets
     rb")?"
 )
-CUT = rb"[^\t\n]{1,300}\t[^\t\n]{1,300}\t(?=(?:\xef\xbb\xbf)?\d{4}-\d\d-\d\dT)"
+DATED = rb"\t(?=(?:\xef\xbb\xbf)?\d{4}-\d\d-\d\dT)"
+CUT = rb"[^\t\n]{1,300}\t[^\t\n]{1,300}" + DATED
 DRESS = re.compile(rb"\n" + STAMPS)
 DRESS_AND_COLUMNS = re.compile(rb"\n(?:" + CUT + rb")?" + STAMPS)
-COLUMNS = re.compile(rb"([^\t\n]{1,300})\t([^\t\n]{1,300})\t(?=(?:\xef\xbb\xbf)?\d{4}-\d\d-\d\dT)")
+COLUMNS = re.compile(CUT)
+LAST_COLUMN = re.compile(DATED)
 
 
-def columns(line: bytes) -> tuple[bytes, bytes] | None:
-    """Return job and step of a line of `gh run view --log`, or None when it is not one."""
+def has_columns(text: bytes) -> bool:
+    """Return whether *text* may have lines of `gh run view --log`."""
+    return LAST_COLUMN.search(text) is not None
+
+
+def columns(line: bytes) -> bytes:
+    """Return job and step of a line of `gh run view --log`, each with a tab, or nothing."""
     found = COLUMNS.match(line)
-    return (found[1], found[2]) if found else None
-
-
-def clean(line: bytes) -> bytes:
-    """Return one line as the tool wrote it, without time stamp, colours and overwritten text."""
-    return cleaned(line)[0]
+    return found[0] if found else b""
 
 
 def cleaned(text: bytes) -> list[bytes]:
@@ -63,9 +65,8 @@ def cleaned(text: bytes) -> list[bytes]:
         text = b"\n".join(
             _overwritten(line) if b"\r" in line else line for line in text.split(b"\n")
         )
-    dress = DRESS_AND_COLUMNS if b"\t" in text else DRESS
-    text = dress.sub(b"\n", b"\n" + _valid(text))
-    lines = list(map(bytes.rstrip, text[1:].split(b"\n")))
+    dress = DRESS_AND_COLUMNS if has_columns(text) else DRESS
+    lines = list(map(bytes.rstrip, dress.split(b"\n" + _valid(text))))[1:]
     if max(map(len, lines)) > LINE_LIMIT:
         lines = list(map(_shortened, lines))
     return lines

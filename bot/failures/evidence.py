@@ -5,7 +5,7 @@ Lines that tell of passing tests, of warnings and of retries are no evidence, wh
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from bot.domain.values import FailurePattern
@@ -16,8 +16,7 @@ from bot.failures.taxonomy import Rule
 
 MAX_HITS = 400
 CUSTOM = 0.09
-CHUNK = 4 << 10  # bytes scanned at once: few rows speak in so few lines
-CHUNK_LINES = 64
+CHUNK = 40  # lines scanned at once: few rows speak in so few
 ANNOTATED = (b"##[error]", b"::error", b"Error: ")
 ANNOTATION = Pattern(r"^(?:##\[error\]|::error.{0,300}?::|Error: )")
 
@@ -43,47 +42,31 @@ class Table:
     def __init__(self, rules: Sequence[Rule]) -> None:
         self.rules = tuple(rules)
         self._scanner = Scanner([rule.pattern for rule in self.rules])
-        self._patterns: dict[int, Pattern] = {}
 
     def hits(self, lines: Sequence[bytes]) -> dict[int, list[int]]:
         """Return which rows speak on which lines: the first of them, and the last."""
+        once = list(dict.fromkeys(lines))  # logs repeat themselves
+        marked = [line for line in once if line.startswith(ANNOTATED)]
+        rows: dict[bytes, set[int]] = defaultdict(set)
+        self._speak(once, once, rows)
+        self._speak([ANNOTATION.without(line) for line in marked], marked, rows)
         found: dict[int, list[int]] = defaultdict(list)
-        marked: list[int] = []
-        for begin, end in _chunks(lines):
-            chunk = b"\n".join(lines[begin:end])
-            self._speak(chunk, range(begin, end), lines, found)
-            if b"##[error]" in chunk or b"::error" in chunk or b"Error: " in chunk:
-                marked += [at for at in range(begin, end) if lines[at].startswith(ANNOTATED)]
-        for at in range(0, len(marked), CHUNK_LINES):
-            part = marked[at : at + CHUNK_LINES]
-            bare = b"\n".join(ANNOTATION.without(lines[index]) for index in part)
-            self._speak(bare, part, lines, found)
-        return {row: sorted(set(at)) for row, at in found.items() if at}
+        for at, line in enumerate(lines):
+            for row in rows.get(line, ()):
+                _note(found[row], at)
+        return found
 
     def _speak(
-        self,
-        chunk: bytes,
-        at: Sequence[int],
-        lines: Sequence[bytes],
-        found: dict[int, list[int]],
+        self, said: Sequence[bytes], lines: Sequence[bytes], rows: dict[bytes, set[int]]
     ) -> None:
-        """Note which rows speak in *chunk*, whose lines stand *at* these places of *lines*."""
-        for row in self._scanner.found(chunk):
-            last = line = begin = 0
-            starts = list(self._pattern(row).starts(chunk))
-            if len(found[row]) >= MAX_HITS:
-                del starts[:-1]
-            for start in starts:
-                line += chunk.count(b"\n", begin, start)
-                begin = start
-                if line + 1 != last and not PASSING.matches(lines[at[line]]):
-                    _note(found[row], at[line])
-                last = line + 1
-
-    def _pattern(self, row: int) -> Pattern:
-        if row not in self._patterns:
-            self._patterns[row] = Pattern(self.rules[row].pattern)
-        return self._patterns[row]
+        """Note which rows speak for each of *lines*, of which *said* tells what counts."""
+        for begin in range(0, len(said), CHUNK):
+            text = b"\n".join(said[begin : begin + CHUNK])
+            for row, pattern in self._scanner.found(text):
+                for at in pattern.lines(text):
+                    line = lines[begin + at]
+                    if not PASSING.matches(line):
+                        rows[line].add(row)
 
 
 def _note(at: list[int], index: int) -> None:
@@ -91,18 +74,6 @@ def _note(at: list[int], index: int) -> None:
         at.append(index)
     else:
         at[-1] = index
-
-
-def _chunks(lines: Sequence[bytes]) -> Iterator[tuple[int, int]]:
-    """Yield from where to where the lines make a chunk."""
-    begin = size = 0
-    for index, length in enumerate(map(len, lines)):
-        size += length + 1
-        if size >= CHUNK:
-            yield begin, index + 1
-            begin, size = index + 1, 0
-    if begin < len(lines):
-        yield begin, len(lines)
 
 
 TABLE = Table(RULES)

@@ -81,7 +81,7 @@ def key(*parts: str) -> str:
 
 def of_lines(lines: Iterable[str], *context: str) -> str:
     """Return the key of a failure that these lines tell of, in any order, in this context."""
-    told = sorted(set(lines), key=lambda line: line.translate(DIGITS))[:MAX_LINES]
+    told = sorted(set(lines), key=lambda line: (line.translate(DIGITS), line))[:MAX_LINES]
     kept = sorted({normal(line) for line in told} - {""})
     return key(*context, *kept)
 

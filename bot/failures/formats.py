@@ -18,7 +18,7 @@ GITLAB_AFTER = ("after_script", "upload_artifacts", "cleanup", "archive_cache", 
 GITLAB_FAILED = b"ERROR: Job failed"
 JENKINS_STAGE = Pattern(r"^\[Pipeline\] (?:\{ \((.+)\)|stage$)")
 JENKINS_AFTER = Pattern(r"^\[Pipeline\] \{ \(Declarative: Post Actions\)")
-BUILDKITE_GROUP = Pattern(r"^(?:---|\+\+\+|~~~) \S")
+BUILDKITE_GROUP = (b"--- ", b"+++ ", b"~~~ ")
 BUILDKITE_FAILED = Pattern(
     r"(?:🚨 Error: )?The (?:command|plugin .*|\S+ command hook) exited with"
     r" (?:status|an error:) [1-9]"
@@ -27,17 +27,19 @@ SHELL = Pattern(r"^(?:\S{0,60} ?)?\$ (\S.*)$")
 ENDING = 60  # lines in which a job says how it ended
 
 
-def failed_spans(raw: bytes, lines: list[bytes]) -> list[Span]:
-    """Return where the steps that failed begin and end, with their commands, the first first."""
-    text = b"\n".join(lines)
-    found: list[Span] = []
-    if b'The command "' in text:
-        found = _travis(lines)
-    if not found and b"section_start:" in raw:
-        found = _gitlab(raw.split(b"\n"), lines)
-    if not found and b"[Pipeline] " in text:
+def failed_spans(raw: list[bytes], lines: list[bytes]) -> list[Span]:
+    """Return where the steps that failed begin and end, with their commands, the first first.
+
+    *raw* holds the same lines before they were cleaned, in pieces.
+    """
+    first = raw[0] if raw else b""
+    exits = any(b"exited with" in piece for piece in raw)
+    found = _travis(lines) if exits else []
+    if not found and b"section_start:" in first:
+        found = _gitlab(b"\n".join(raw).split(b"\n"), lines)
+    if not found and b"[Pipeline] " in first:
         found = _jenkins(lines)
-    if not found and BUILDKITE_FAILED.matches(text):
+    if not found and exits:
         found = _buildkite(lines)
     return found[:MAX_REGIONS]
 
@@ -49,8 +51,9 @@ def passed(lines: list[bytes]) -> bool:
 
 def last_command(lines: list[bytes]) -> str:
     """Return the last command that a shell's prompt shows near the beginning of a log."""
-    commands = [found[0] for found in map(SHELL.groups, lines[:400]) if found]
-    return commands[-1] if commands else ""
+    prompts = [line for line in lines[:400] if b"$ " in line]
+    found = next(filter(None, map(SHELL.groups, reversed(prompts))), None)
+    return found[0] if found else ""
 
 
 def _travis(lines: list[bytes]) -> list[Span]:
@@ -109,9 +112,9 @@ def _buildkite(lines: list[bytes]) -> list[Span]:
     found: list[Span] = []
     start = 0
     for index, line in enumerate(lines):
-        if BUILDKITE_GROUP.matches(line):
+        if line.startswith(BUILDKITE_GROUP):
             start = index
-        elif BUILDKITE_FAILED.matches(line):
+        elif b"exited with" in line and BUILDKITE_FAILED.matches(line):
             found.append((start, index + 1, ""))
             break
     return found

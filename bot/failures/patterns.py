@@ -2,7 +2,8 @@
 
 A `Scanner` answers which of many patterns occur in a text without running them all: RE2 knows
 which words each pattern requires, and one automaton of those words goes over the text; only the
-patterns whose words occurred are run. RE2's package carries no types.
+patterns whose words occurred are run. Patterns that require common words only are one automaton by
+themselves. RE2's package carries no types.
 """
 
 from collections.abc import Iterator, Sequence
@@ -12,6 +13,8 @@ import re2  # type: ignore[import-untyped]  # the package has no stubs
 
 ONE = 8 << 20  # bytes of memory for the automaton of one pattern
 MANY = 32 << 20
+# Words that failed logs are full of: patterns that require no others are cheaper run together.
+COMMON = b" Error: error: ERROR: warning Failed FAILED failed exception e: ]: "
 
 
 def options(max_mem: int) -> Any:
@@ -28,13 +31,13 @@ class BadPattern(ValueError):
 
 
 class Pattern:
-    """One compiled pattern; `^` and `$` stand for the ends of a line."""
+    """One compiled pattern (or one that is *compiled* already); `^` and `$` are ends of a line."""
 
     __slots__ = ("_compiled",)
 
-    def __init__(self, pattern: str) -> None:
+    def __init__(self, pattern: str, compiled: Any = None) -> None:
         try:
-            self._compiled = re2.compile("(?m)" + pattern, options(ONE))
+            self._compiled = compiled or re2.compile("(?m)" + pattern, options(ONE))
         except re2.error as error:
             raise BadPattern(f"{pattern!r}: {error}") from error
 
@@ -49,10 +52,17 @@ class Pattern:
         """Return whether the pattern occurs in *line*."""
         return self._compiled.search(line) is not None
 
-    def starts(self, text: bytes) -> Iterator[int]:
-        """Yield where each match in *text* begins."""
-        for found in self._compiled.finditer(text):
-            yield found.start()
+    def lines(self, text: bytes) -> Iterator[int]:
+        """Yield the indices of the lines of *text* in which the pattern occurs."""
+        at = line = 0
+        while found := self._compiled.search(text, at):
+            start = found.start()
+            line += text.count(b"\n", at, start)
+            yield line
+            at = text.find(b"\n", start) + 1
+            if not at:
+                return
+            line += 1
 
     def without(self, line: bytes) -> bytes:
         """Return *line* without what the pattern matches."""
@@ -83,23 +93,24 @@ class PatternSet:
 class Scanner:
     """Many patterns, found in long texts by the words that they require."""
 
-    __slots__ = ("_bare", "_bare_rows", "_filter", "_filtered_rows")
+    __slots__ = ("_bare", "_bare_rows", "_filter", "_filtered_rows", "_patterns")
 
     def __init__(self, patterns: Sequence[str]) -> None:
         probe = _filter(patterns)
-        bare = set(probe.Match(b"", True) or ())  # noqa: FBT003 (RE2's own signature)
+        bare = set(probe.Match(COMMON, True) or ())  # noqa: FBT003 (RE2's own signature)
         self._bare_rows = sorted(bare)
         self._filtered_rows = [row for row in range(len(patterns)) if row not in bare]
         self._bare = PatternSet([patterns[row] for row in self._bare_rows])
-        filtered = [patterns[row] for row in self._filtered_rows]
-        self._filter = _filter(filtered) if filtered else None
+        self._patterns = {row: Pattern(patterns[row]) for row in self._bare_rows}
+        self._filter = _filter([patterns[row] for row in self._filtered_rows])
+        for at, row in enumerate(self._filtered_rows):
+            self._patterns[row] = Pattern(patterns[row], self._filter.re(at))
 
-    def found(self, text: bytes) -> list[int]:
-        """Return the indices of the patterns that occur in *text*, in order."""
-        words = self._filter.Match(text) if self._filter else None
-        rows = [self._filtered_rows[at] for at in words or ()]
+    def found(self, text: bytes) -> list[tuple[int, Pattern]]:
+        """Return the patterns that occur in *text* and their indices, in order."""
+        rows = [self._filtered_rows[at] for at in self._filter.Match(text) or ()]
         rows += [self._bare_rows[at] for at in self._bare.found(text)]
-        return sorted(rows)
+        return [(row, self._patterns[row]) for row in sorted(rows)]
 
 
 def _filter(patterns: Sequence[str]) -> Any:

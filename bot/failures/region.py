@@ -11,7 +11,7 @@ from enum import Enum
 
 from bot.failures.clean import cleaned
 from bot.failures.formats import failed_spans, last_command, passed
-from bot.failures.reader import Chunks, Kept, Step, Steps, read
+from bot.failures.reader import Chunks, Piece, Step, read
 
 TAIL_SHOWN = 60  # lines of a job that passed
 ECHO = 40_000  # bytes of a step's script
@@ -38,25 +38,25 @@ class Region:
 
 def regions(log: Chunks, failed_steps: Sequence[str] = ()) -> Iterator[Region]:
     """Yield the failing regions of *log*, the root first; one region when none is marked."""
-    steps = read(log)
+    steps = read(log, failed_steps)
     if not steps.marked:
-        yield from _unmarked(*steps.all.text())
+        yield from _unmarked(steps.all.pieces())
         return
-    failing = _failing(steps, failed_steps)
+    # A script that only wrote an error's mark went on: when the job has ended, it does not count.
+    failing = [step for step in steps.failing if step.named or not (steps.ended and step.hollow)]
     if failing:
         yield from map(_failed, failing)
-        return
-    lines, numbers = _cleaned(steps.all)
-    if steps.ended:
+    elif steps.ended:
+        lines, numbers = _cleaned(steps.all.pieces(0, TAIL_SHOWN))
         yield Region(lines[-TAIL_SHOWN:], numbers[-TAIL_SHOWN:], End.PASSED)
     else:
-        yield Region(lines, numbers, End.UNSAID)
+        yield Region(*_cleaned(steps.all.pieces()), End.UNSAID)
 
 
-def _unmarked(raw: bytes, numbers: list[int]) -> Iterator[Region]:
+def _unmarked(pieces: Sequence[Piece]) -> Iterator[Region]:
     """Yield the regions of a log whose steps Actions did not mark."""
-    lines = cleaned(raw)
-    spans = failed_spans(raw, lines)
+    lines, numbers = _cleaned(pieces)
+    spans = failed_spans([piece.data for piece in pieces], lines)
     for begin, end, command in spans:
         yield Region(lines[begin:end], numbers[begin:end], End.FAILED, "", command)
     if not spans:
@@ -64,28 +64,18 @@ def _unmarked(raw: bytes, numbers: list[int]) -> Iterator[Region]:
         yield Region(lines, numbers, end_said, "", last_command(lines))
 
 
-def _cleaned(kept: Kept) -> tuple[list[bytes], list[int]]:
-    text, numbers = kept.text()
-    return cleaned(text), numbers
-
-
-def _failing(steps: Steps, failed_steps: Sequence[str]) -> list[Step]:
-    """Return the steps that failed, the likely root first.
-
-    A script that only wrote an error's mark went on: when the job has ended, it does not count
-    unless it was named as failed.
-    """
-    wanted = {name.encode() for name in failed_steps}
-
-    def named(step: Step) -> bool:
-        return step.name in wanted
-
-    found = [step for step in steps.failing if named(step) or not (steps.ended and step.hollow)]
-    return sorted(found, key=lambda step: (step.cancelled, not named(step), step.hollow))
+def _cleaned(pieces: Sequence[Piece]) -> tuple[list[bytes], list[int]]:
+    """Return the cleaned lines of *pieces* and their numbers."""
+    lines: list[bytes] = []
+    numbers: list[int] = []
+    for piece in pieces:
+        lines += cleaned(piece.data)
+        numbers += range(piece.number, piece.number + piece.lines)
+    return lines, numbers
 
 
 def _failed(step: Step) -> Region:
-    lines, numbers = _cleaned(step.body)
-    echo = cleaned(step.echo.text()[0][:ECHO])[1:]
+    lines, numbers = _cleaned(step.body.pieces())
+    echo = cleaned(b"\n".join(piece.data for piece in step.echo.pieces())[:ECHO])[1:]
     command = b"\n".join([step.command, *echo]).decode("utf-8", "replace")
     return Region(lines, numbers, End.FAILED, step.name.decode("utf-8", "replace"), command)

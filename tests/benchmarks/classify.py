@@ -1,8 +1,9 @@
 """How fast is a log understood, and in how much memory? Beside a naive keyword scan, in one run.
 
 Each measure is a fresh process over the same made-up logs: an Actions job that fails in a late
-step, a log without any marks, one that is all marks, one line without end. A corpus is read too
-when REGREEN_SHARED names a folder that has one.
+step, a log without any marks, one line without end, and what a hostile job would write. "Growth"
+is how much longer a log takes than its half: 2 is linear, less is better. A corpus is read too,
+again and again up to the same size, when REGREEN_SHARED names a folder that has one.
 """
 
 import gzip
@@ -15,8 +16,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from itertools import repeat
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from rich.console import Console
 from rich.table import Table
@@ -27,6 +29,8 @@ SIZE = 100 << 20  # bytes
 STAMP = "2026-01-10T22:40:29.4290000Z "
 KEYWORDS = re.compile(rb"(?i)error|failed|fatal|exception|timed out|denied|killed|refused")
 CORPUS_KIND = "corpus, long logs"
+SHARED = os.environ.get("REGREEN_SHARED", "")  # noqa: TID251 -- where material may lie
+CORPUS = Path(SHARED, "corpus", "dev.jsonl.gz")
 
 
 def _job() -> Iterator[str]:
@@ -43,53 +47,58 @@ def _plain() -> Iterator[str]:
             yield f"[{number}] compiling src/module_{number}.c -> build/module_{number}.o\n"
 
 
-def _marks() -> Iterator[str]:
-    while True:
-        yield f"{STAMP}##[group]Run x\n{STAMP}##[error]y\n"
+def _again(piece: str) -> Callable[[], Iterator[str]]:
+    return lambda: repeat(piece)
 
 
-def _line() -> Iterator[str]:
-    while True:
-        yield "a" * 10_000
-
-
+END = "FAILED tests/a.py::b - assert 1\n"
+RUN = f"{STAMP}##[group]Run x\n"
 LOGS: dict[str, tuple[Callable[[], Iterator[str]], str]] = {
-    "job of 100 MB": (
+    "job": (
         _job,
-        (
-            f"{STAMP}##[group]Run pytest\n{STAMP}##[endgroup]\n"
-            f"{STAMP}FAILED tests/a.py::b - assert 1\n"
-            f"{STAMP}##[error]Process completed with exit code 1.\n"
-        ),
+        f"{RUN}{STAMP}##[endgroup]\n{STAMP}{END}{STAMP}##[error]exit code 1\n",
     ),
-    "no marks, 100 MB": (_plain, "FAILED tests/a.py::b - assert 1\n"),
-    "only marks, 100 MB": (_marks, "\n"),
-    "one line of 100 MB": (_line, "\n"),
+    "no marks": (_plain, END),
+    "one line": (_again("a" * 10_000), "\n"),
+    "only marks": (_again(f"{RUN}{STAMP}##[error]y\n"), "\n"),
+    "only errors": (_again("##[error]\n"), "\n"),
+    "only failing steps": (
+        _again(f"{RUN}shell: x\n{STAMP}##[endgroup]\n{STAMP}##[error]y\n"),
+        "\n",
+    ),
+    "many marks in a line": (_again("##[error]" * 27_000 + "\n"), "\n"),
+    "other columns each line": (_again(f"a\tb\t{STAMP}x\na\tc\t{STAMP}x\n"), "\n"),
+    "open escapes": (_again("\x1b]8;;" * 60 + "\n"), "\n"),
+    "evidence each line": (_again("a.py:1:1: F401 x\nerror: x\nnpm ERR! code ECONNRESET\n"), END),
 }
 
 
 def run(console: Console) -> None:
     """Measure everything and print the table."""
-    table = Table("log", "", "MB/s", "seconds", "peak MB", "answer", title="classifier")
-    kinds = [*LOGS, *([CORPUS_KIND] if _corpus() else [])]
-    for kind in kinds:
+    columns = ("log of 100 MB", "", "MB/s", "seconds", "growth", "peak MB", "answer")
+    table = Table(*columns, title="classifier")
+    for kind in [*LOGS, *([CORPUS_KIND] if CORPUS.is_file() else [])]:
         for reader in ("naive", "classify"):
             with console.status(f"{reader}: {kind}"):
-                done = subprocess.run(
-                    [sys.executable, "-m", "tests.benchmarks.classify", kind, reader],
-                    capture_output=True,
-                    check=True,
-                )
-            told = json.loads(done.stdout)
+                told = _told(kind, reader, SIZE)
+                half = _told(kind, reader, SIZE // 2) if reader == "classify" else None
             table.add_row(
                 kind,
                 reader,
                 f"{told['bytes'] / 1e6 / told['seconds']:.0f}",
                 f"{told['seconds']:.2f}",
+                f"{told['seconds'] / half['seconds']:.1f}" if half else "",
                 f"{told['peak'] / 1e6:.0f}",
                 told["answer"],
             )
     console.print(table)
+
+
+def _told(kind: str, reader: str, size: int) -> dict[str, Any]:
+    """Return what a fresh process measures."""
+    command = [sys.executable, "-m", "tests.benchmarks.classify", kind, reader, str(size)]
+    done = subprocess.run(command, capture_output=True, check=True)
+    return dict(json.loads(done.stdout))
 
 
 def naive(log: BinaryIO) -> str:
@@ -103,11 +112,7 @@ def ours(log: BinaryIO) -> str:
 
 
 def _corpus() -> list[bytes]:
-    shared = os.environ.get("REGREEN_SHARED", "")  # noqa: TID251 -- where material may lie
-    path = Path(shared, "corpus", "dev.jsonl.gz")
-    if not path.is_file():
-        return []
-    with gzip.open(path, "rt") as lines:
+    with gzip.open(CORPUS, "rt") as lines:
         records = [json.loads(line) for line in lines]
     return [record["text"].encode() for record in records if record["full_job_log"]]
 
@@ -115,14 +120,14 @@ def _corpus() -> list[bytes]:
 class _Made:
     """A log that is made while it is read, so that it takes no memory by itself."""
 
-    def __init__(self, kind: str) -> None:
+    def __init__(self, kind: str, size: int = SIZE) -> None:
         make, self._end = LOGS[kind]
         lines = make()
         block = ""
         while len(block) < 1 << 20:
             block += next(lines)
         self._block = block.encode()
-        self._left = SIZE // len(block)
+        self._left = size // len(block)
         self._rest = b""
 
     def __iter__(self) -> Iterator[bytes]:
@@ -137,22 +142,24 @@ class _Made:
         return data
 
 
-def _measure(kind: str, reader: str) -> dict[str, object]:
-    read: Callable[[BinaryIO], str] = naive if reader == "naive" else ours
+def _measure(kind: str, reader: str, size: str = str(SIZE)) -> dict[str, object]:
+    read = naive if reader == "naive" else ours
     if kind == CORPUS_KIND:
         logs = _corpus()
+        total = sum(map(len, logs))
+        times = -(-int(size) // total)
         begun = time.process_time()
-        for log in logs:
+        for log in logs * times:
             read(io.BytesIO(log))
-        seconds = time.process_time() - begun
-        answer, size = f"{len(logs)} logs", sum(map(len, logs))
+        answer, total = f"{len(logs)} logs, {times} times", total * times
     else:
-        made = _Made(kind)
+        made = _Made(kind, int(size))
         begun = time.process_time()
         answer = read(made)  # type: ignore[arg-type]  # has what is used of a binary file
-        seconds, size = time.process_time() - begun, SIZE
+        total = int(size)
+    seconds = time.process_time() - begun
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    return {"bytes": size, "seconds": seconds, "peak": peak, "answer": answer}
+    return {"bytes": total, "seconds": seconds, "peak": peak, "answer": answer}
 
 
 if __name__ == "__main__":

@@ -1,7 +1,10 @@
 # ruff: noqa: E501 (samples are quoted whole)
 """The table of evidence row by row, then regions, ranking, messages and hostile input."""
 
+import gzip
+import sys
 from datetime import UTC, datetime
+from inspect import CO_GENERATOR
 
 import msgspec
 import pytest
@@ -108,6 +111,9 @@ RUFF = """\
 app.py:1:8: F401 [*] `os` imported but unused
 Found 1 error.
 [*] 1 fixable with the `--fix` option."""
+ART = "\n".join(
+    "".join(f"\x1b[38;5;{colour}m█▓▒░\x1b[{colour}C╔═╗" for colour in range(40)) for _ in range(30)
+)
 PYTEST = "FAILED tests/test_a.py::test_b - assert 3 == 4\n==== 1 failed, 2 passed in 0.12s ===="
 
 
@@ -192,8 +198,27 @@ Done. Your build exited with 1."""
         RUFF.replace("app.py", "\x1b[1mapp.py\x1b[0m").encode(),
         RUFF.replace("app.py", "10%\r50%\rapp.py").encode(),
         "\n".join(f"[{STAMP.strip()}] {line}" for line in RUFF.splitlines()),
+        RUFF.replace("app", "\x1b[31ma\x1b[32mp\x1b[1;33mp\x1b[0m").encode(),
+        f"\x1b[2J\x1b[H\n{ART}\n{RUFF}\n{ART}".encode(),
+        RUFF.replace("\n", "\0\n").encode(),
+        "é".encode()[1:] + b"\n" + RUFF.encode() + b"\n" + "✓".encode()[:2],
+        RUFF.replace("os", "é").encode().replace("é".encode(), "é".encode()[:1]),
+        RUFF.replace("os", "é").encode("latin-1"),
     ],
-    ids=["utf16", "bom", "crlf", "colours", "progress", "stamped"],
+    ids=[
+        "utf16",
+        "bom",
+        "crlf",
+        "colours",
+        "progress",
+        "stamped",
+        "rainbow",
+        "art",
+        "nuls",
+        "cut-at-both-ends",
+        "cut-sign",
+        "code-page",
+    ],
 )
 def test_any_dress_is_cleaned(log):
     signal = classify(log)
@@ -273,37 +298,49 @@ def test_replanning_is_for_the_unknown_and_for_the_many():
 
 # --- hostile input ------------------------------------------------------------------------------
 
+FRAGMENTS = (
+    "##[error]all good",
+    "##[group]Run x",
+    "##[endgroup]",
+    "Post job cleanup.",
+    "Cleaning up orphan processes",
+    STAMP,
+    "a\tb\t2026-01-01T00:00:00Z x",
+    "a\tc\t2026-01-01T00:00:00Z x",
+    'The command "',
+    '" exited with 1',
+    "section_start:1:x",
+    "[Pipeline] { (x)",
+    "--- x",
+    "$ ",
+    "\x1b[",
+    "\x1b]8;;",
+    "^[[",
+    "\r",
+    "1%\r2%",
+    "\n",
+    "\0",
+    "\ufeff",
+    "\u2028",
+    "é",
+    "a" * 700,
+    "a" * 5000,
+    "(" * 300,
+    "[" * 200,
+    "../../" * 50,
+    "C:\\",
+    "0x1f",
+    "FAILED ",
+    "Error: ",
+    "::error::",
+    "a.py:1:1: F401 x",
+    "retry-after: 60",
+    "Traceback (most recent call last):",
+)
 HOSTILE = st.one_of(
     st.binary(max_size=3000),
     st.text(max_size=2000),
-    st.lists(
-        st.sampled_from(
-            [
-                "##[error]all good",
-                "##[group]Run x",
-                "##[endgroup]",
-                "\x1b[",
-                "\x1b]8;;",
-                "\r",
-                "a\tb\t2026-01-01T00:00:00Z x",
-                'The command "',
-                '" exited with 1',
-                "section_start:1:x",
-                "\ufeff",
-                "a" * 5000,
-                "(" * 300,
-                "FAILED ",
-                "Traceback (most recent call last):",
-                "\0",
-                "\u2028",
-                "::error::",
-                "[" * 200,
-                "a.py:1:1:",
-                "../../" * 50,
-            ]
-        ),
-        max_size=40,
-    ).map("\n".join),
+    st.lists(st.sampled_from(FRAGMENTS), max_size=40).map("\n".join),
 )
 
 
@@ -318,6 +355,37 @@ def test_nothing_makes_it_raise(log):
         assert msgspec.json.decode(msgspec.json.encode(signal), type=Signal) == signal
 
 
+def work(log: bytes) -> int:
+    """Return how many calls it takes to classify *log*, plus the bytes that they hand on."""
+    done = 0
+
+    def count(frame, event, _):
+        nonlocal done
+        done += 1
+        code = frame.f_code
+        if event == "call" and not code.co_flags & CO_GENERATOR:  # which are called once a value
+            handed = map(frame.f_locals.get, code.co_varnames[: code.co_argcount])
+            done += sum(len(value) for value in handed if isinstance(value, bytes | str))
+
+    sys.setprofile(count)
+    try:
+        classify_all(log)
+    finally:
+        sys.setprofile(None)
+    return done
+
+
+@given(
+    st.lists(st.sampled_from(FRAGMENTS), min_size=1, max_size=6),
+    st.sampled_from(["", "\n", f"\n{STAMP}"]),
+)
+@settings(max_examples=100, deadline=None)
+def test_twice_the_log_is_at_most_twice_the_work(fragments, glue):
+    piece = (glue.join(fragments) + glue).encode()
+    log = piece * (8000 // len(piece) + 1)
+    assert work(log * 2) <= 2.2 * work(log) + 30_000
+
+
 @pytest.mark.parametrize(
     "log",
     [
@@ -328,8 +396,24 @@ def test_nothing_makes_it_raise(log):
         b"(a+)+$ " * 200_000,
         b"a.b:" * 500_000,
         b"\r" * 1_000_000,
+        bytes(range(256)) * 4000,
+        gzip.compress(PYTEST.encode() * 1000),
+        ART.encode() * 50,
+        ART.encode("utf-16") * 50,
     ],
-    ids=["empty", "newlines", "one-line", "escapes", "brackets", "colons", "returns"],
+    ids=[
+        "empty",
+        "newlines",
+        "one-line",
+        "escapes",
+        "brackets",
+        "colons",
+        "returns",
+        "binary",
+        "packed",
+        "art",
+        "art-utf16",
+    ],
 )
 def test_large_and_strange_logs_are_unknown(log):
     assert classify(log).type is FailureType.UNKNOWN

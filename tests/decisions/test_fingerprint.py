@@ -4,11 +4,11 @@ from datetime import UTC, datetime
 from itertools import combinations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bot.failures.classify import classify
-from bot.failures.fingerprint import fingerprint, normal
+from bot.failures.fingerprint import fingerprint, normal, of_lines
 
 FAILED = "FAILED tests/test_{a}.py::test_{a} - assert {n} == 4\n"
 NUMBER = st.integers(0, 10**6)
@@ -31,6 +31,7 @@ TIMES = (
 SHAS = st.text("0123456789abcdef", min_size=40, max_size=40)
 
 
+@settings(deadline=None)
 @given(TIMES, NUMBER, NUMBER, NUMBER, NUMBER, SHAS)
 def test_what_changes_from_run_to_run_does_not_count(time, address, line, run, seconds, sha):
     def told(**changed):
@@ -49,6 +50,7 @@ def test_what_changes_from_run_to_run_does_not_count(time, address, line, run, s
     assert fingerprint(told()) == fingerprint(other)
 
 
+@settings(deadline=None)
 @given(st.permutations(["one", "two", "three", "four"]))
 def test_the_order_of_tests_does_not_count(names):
     log = "".join(FAILED.format(a=name, n=3) for name in names)
@@ -56,6 +58,21 @@ def test_the_order_of_tests_does_not_count(names):
     assert classify(log).fingerprint == classify(usual).fingerprint
 
 
+class Alike(str):
+    """Text of which a set tells the order of coming, as it may in another process."""
+
+    __slots__ = ()
+
+    def __hash__(self):
+        return 1
+
+
+def test_of_too_many_lines_the_same_ones_count_in_any_order():
+    lines = [Alike(f"error E{number}") for number in range(300)]
+    assert of_lines(lines) == of_lines(reversed(lines))
+
+
+@settings(deadline=None)
 @given(st.text())
 def test_any_text_has_a_key(text):
     assert len(fingerprint(text)) == 16

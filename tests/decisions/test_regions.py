@@ -1,15 +1,17 @@
 """Where a log failed: each service's marks, streams, limits, and logs that lie."""
 
 import io
-from itertools import pairwise
+import tracemalloc
+from collections.abc import Iterator
+from itertools import pairwise, repeat
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from bot.domain.values import FailureType
+from bot.domain.values import FailureType, Signal
 from bot.failures.classify import classify, classify_all
-from bot.failures.reader import CHUNK, HEAD, LINE_KEPT, TAIL, Kept, read
+from bot.failures.reader import CHUNK, HEAD, MAX_MARKS, TAIL
 from bot.failures.region import End, regions
 
 STAMP = "2026-01-10T22:40:29.4290000Z "
@@ -177,33 +179,58 @@ def test_every_region_has_a_number_for_each_line(noise, marks):
 # --- limits -------------------------------------------------------------------------------------
 
 
-def size(kept: Kept) -> int:
-    return sum(len(data) for _, data in [*kept.head, *kept.tail])
+def peak(log: Iterator[bytes]) -> tuple[int, Signal]:
+    """Return how many bytes were held at most while *log* was classified, and the answer."""
+    tracemalloc.start()
+    signal = classify(log)
+    _, held = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    return held, signal
 
 
 def test_a_long_log_is_kept_at_both_ends_with_its_line_numbers():
-    line = b"x" * 1023 + b"\n"
-    total = (HEAD + TAIL) // len(line) * 3
-    chunks = (line * 1024 for _ in range(total // 1024))
-    steps = read(iter([b"first\n", *chunks, FAILED.encode()]))
-    assert size(steps.all) <= HEAD + TAIL + 4 * CHUNK
-    signal = classify(
-        iter([b"first\n", *(line * 1024 for _ in range(total // 1024)), FAILED.encode()])
-    )
+    block = (b"x" * 1023 + b"\n") * 1024
+    total = (HEAD + TAIL) // len(block) * 3
+    _, signal = peak(iter([b"first\n", *[block] * total, FAILED.encode()]))
     assert signal.type is FailureType.TEST_ASSERT
-    assert signal.evidence[0].line == total // 1024 * 1024 + 2
+    assert signal.evidence[0].line == total * 1024 + 2
 
 
-@pytest.mark.parametrize("piece", [b"a" * 100_000, b"\r" * 100_000, b"\xff\x00" * 50_000])
-def test_a_line_without_end_is_cut_in_its_middle(piece):
-    steps = read(iter([piece] * 100))
-    assert size(steps.all) <= 4 * LINE_KEPT + len(piece)
-    assert classify(iter([piece] * 100)).type is FailureType.UNKNOWN
+@pytest.mark.parametrize(
+    "block",
+    [
+        (b"x" * 1023 + b"\n") * 1024,
+        b"a" * 1_000_000,
+        b"\r" * 1_000_000,
+        b"\xff\x00" * 500_000,
+        b"\x1b]8;;" * 200_000,
+        b"##[error]" * 100_000,
+    ],
+    ids=["lines", "line", "returns", "sixteen-bits", "escapes", "marks"],
+)
+def test_memory_has_a_bound_however_long_the_log(block):
+    held, _ = peak(repeat(block, 10))
+    held_longer, _ = peak(repeat(block, 30))
+    assert held_longer <= 1.2 * held
+    assert held_longer < 60 << 20
 
 
-def test_many_failed_steps_are_not_all_kept():
-    steps = read(job(f"{NOISE}\n{STAMP}##[error]exit code 1", ended=False).encode() * 50)
-    assert len(steps.failing) <= 4
+def test_of_many_failed_steps_the_first_and_the_named_are_kept():
+    log = "".join(
+        f"##[group]Run {number}\n##[endgroup]\n{FAILED}\n##[error]exit code 1\n"
+        for number in range(50)
+    )
+    assert [region.step for region in regions(log)] == ["Run 0", "Run 1", "Run 2", "Run 3"]
+    named = [region.step for region in regions(log, ["Run 42"])]
+    assert named == ["Run 42", "Run 0", "Run 1", "Run 2"]
+
+
+def test_a_flood_of_marks_is_output():
+    flood = b"##[group]Run x\n##[endgroup]\n" * (MAX_MARKS // 2)
+    rest = b"\n" * CHUNK + FAILED.encode() + b"\n##[error]Process completed with exit code 1."
+    (region,) = regions(flood * 2 + rest)
+    assert region.end is End.UNSAID
+    assert FAILED.encode() in region.lines
 
 
 def test_a_log_without_anything_is_one_empty_region():
