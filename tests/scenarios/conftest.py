@@ -15,6 +15,54 @@ NO_FALLBACK = CONFIG.partition("[backend_for_failed_pr]")[0] + (
     "[regreen]" + CONFIG.partition("[regreen]")[2]
 )
 
+DRAINS = """\
+[backend]
+order = ["primary"]
+
+[backends.primary]
+backend_type = "openai"
+model = "scripted-primary"
+base_url = "{model}"
+api_key = "not-a-key"
+
+[backends.ada]
+backend_type = "openai"
+model = "scripted-ada"
+base_url = "{model}"
+api_key = "not-a-key"
+
+[backends.ben]
+backend_type = "openai"
+model = "scripted-ben"
+base_url = "{model}"
+api_key = "not-a-key"
+
+[backends.judy]
+backend_type = "openai"
+model = "scripted-judy"
+base_url = "{model}"
+api_key = "not-a-key"
+
+[agent_chains]
+planners = ["ada", "ben"]
+menders = ["primary"]
+judges = ["judy"]
+
+[agent_drains]
+planning = "planners"
+fix = "menders"
+analysis = "judges"
+
+[planning]
+synthesis = "ben"
+within_s = 3
+
+[qa]
+enabled = true
+max_sessions = 1
+
+""" + ("[regreen]" + CONFIG.partition("[regreen]")[2])
+
 
 @pytest.fixture(scope="session")
 def stages(request: pytest.FixtureRequest) -> Iterator[Callable[[str], Stage]]:
@@ -36,6 +84,8 @@ def _open(name: str, request: pytest.FixtureRequest):
             return stage(database_url=request.getfixturevalue("postgres").new_database())
         case "no fallback":
             return stage(NO_FALLBACK, REGREEN_ENV="staging")
+        case "drains":
+            return stage(DRAINS)
         case "production":
             return stage(REGREEN_ENV="production")
         case _:

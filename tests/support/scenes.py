@@ -336,6 +336,7 @@ def plain(text: str) -> str:
         (r"Artifact: `[^`]+`", "Artifact: `ARTIFACT`"),
         (r"(?<=trigger=pr-)\d+-[0-9a-f]{12}", "N-HEAD"),
         (r"(?<=[Rr]un `)[0-9a-f]{16}|(?<=(?:run|ate)=)[0-9a-f]{16}|(?<=-Run: )[0-9a-f]{16}", "RUN"),
+        (r"\b[0-9a-f]{16}(?=\.(?:plan|delta)\d|-\d`)", "RUN"),
         (r"\b[0-9a-f]{40}\b", "SHA"),
         (r"\b(?=[a-f]*\d)[0-9a-f]{10}\b|\b(?=[a-f]*\d)[0-9a-f]{12}\b", "SHORT"),
         (r"index [0-9a-f]{7,40}\.\.[0-9a-f]{7,40}", "index OLD..NEW"),
