@@ -54,7 +54,7 @@ HAPPENINGS = st.builds(
 )
 
 
-def happens(world: World, what: Happening) -> list[str]:
+def happens(world: World, what: Happening) -> None:
     """Play the pass that follows; who asks has permission, which is the handlers' to see to."""
     left = world.newest.head if world.newest is not None else HEADS[0]
     world.pull = a_pull(head=left if what.head is None else HEADS[what.head])
@@ -62,9 +62,8 @@ def happens(world: World, what: Happening) -> list[str]:
     red = {step.check.name for step in what.steps}
     others = [a_check(name, what.others) for name in NAMES if name not in red]
     world.checks = (*(step.check for step in what.steps), *others)
-    names = world.play(what.wish, by=what.by)
+    world.play(what.wish, by=what.by)
     world.later(what.later_s)
-    return names
 
 
 def a_busy_world(diffs: list[str], verdicts: list[bool], endings: list[Ending]) -> World:
@@ -125,7 +124,7 @@ def test_whatever_happens(what, diffs, verdicts, endings):
     asked = 0
     for one in what:
         asked += one.wish in {Wish.FIX, Wish.RESET}
-        assert len(happens(world, one)) < 60
+        happens(world, one)
         if world.newest is not None:
             holds(world.newest, asked)
     pushed_well(world)

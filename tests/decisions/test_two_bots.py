@@ -25,7 +25,6 @@ from tests.support.stories import NOON, PULL, World, a_check, a_comment, a_polic
 DAY = timedelta(days=1)
 LIMIT = RetryPolicy().daily_attempts
 THEM = 4711  # the other bot's numeric id
-LONGEST_PASS = 40  # effects
 
 
 @dataclass
@@ -55,7 +54,7 @@ class Day(World):
     def look(self, wish: Wish = Wish.LOOK, by: str = "") -> None:
         """Play a pass, and show at GitHub what it pushed."""
         before = len(self.made(effects.Push))
-        assert len(self.play(wish, by=by)) < LONGEST_PASS
+        self.play(wish, by=by)
         if len(self.made(effects.Push)) > before:
             self.show(self.run.head, red=True)
             self.checks = (a_check(state=CheckState.PENDING),)

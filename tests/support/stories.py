@@ -34,6 +34,7 @@ from bot.repair import attempts, machine
 PULL = PullRef("octo/shop", 7)
 HEAD, OTHER, PUSHED, UNDONE = (Sha(letter * 40) for letter in "abcd")
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
+LONGEST_PASS = 60  # effects
 DIFF = """\
 diff --git a/app.py b/app.py
 --- a/app.py
@@ -156,6 +157,7 @@ class World:
         )
         names = []
         while effect is not None:
+            assert len(names) < LONGEST_PASS, f"the pass does not end: {names}"
             names.append(type(effect).__name__)
             self.done.append(effect)
             state, effect = machine.advance(state, self.answer(effect))
