@@ -155,7 +155,7 @@ class World:
                 self.gate if gate is None else gate,
             ),
         )
-        names = []
+        names: list[str] = []
         while effect is not None:
             assert len(names) < LONGEST_PASS, f"the pass does not end: {names}"
             names.append(type(effect).__name__)
