@@ -13,7 +13,7 @@ from bot.repair.guard import changed
         st.sampled_from(["a.py", "d/b.txt", "-- c", "sp é.txt"]), st.text(max_size=80), min_size=1
     )
 )
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_what_git_writes_is_read_whole(tmp_path_factory, files):
     """Every path that git names in a diff is a path that the gate sees."""
     folder = tmp_path_factory.mktemp("tree")

@@ -345,7 +345,7 @@ HOSTILE = st.one_of(
 
 
 @given(HOSTILE)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_nothing_makes_it_raise(log):
     signals = classify_all(log)
     assert signals
@@ -379,7 +379,7 @@ def work(log: bytes) -> int:
     st.lists(st.sampled_from(FRAGMENTS), min_size=1, max_size=6),
     st.sampled_from(["", "\n", f"\n{STAMP}"]),
 )
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_twice_the_log_is_at_most_twice_the_work(fragments, glue):
     piece = (glue.join(fragments) + glue).encode()
     log = piece * max(20, 8000 // len(piece))  # more steps than are looked at

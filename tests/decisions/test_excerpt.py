@@ -19,7 +19,7 @@ def log_of(size: int, at: int) -> str:
 
 
 @given(st.integers(1, 4000), st.data())
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_the_deciding_line_is_kept_with_its_neighbours(size, data):
     at = data.draw(st.integers(0, size - 1))
     log = log_of(size, at)
@@ -57,7 +57,7 @@ def test_the_signal_carries_the_same_excerpt():
 
 
 @given(st.text(max_size=500), st.integers(1, 200))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_the_budget_holds_for_any_text(text, times):
     log = (text + "\nError: boom\n") * times
     assert len(excerpt(log, classify(log))) <= BUDGET

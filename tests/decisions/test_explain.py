@@ -423,7 +423,7 @@ def test_a_long_plan_is_cut_and_says_so():
 TEXTS = st.text(max_size=40) | st.sampled_from(["<" * 200, "@a " * 70, "`" * 200, "#1 " * 70])
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(texts=st.lists(TEXTS, min_size=1, max_size=4), times=st.integers(1, 8))
 def test_whatever_a_run_holds_a_comment_fits(texts, times):
     parts = [said_everywhere(text) for text in texts] * times

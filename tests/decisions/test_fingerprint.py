@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from itertools import combinations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from bot.failures.classify import classify
@@ -31,7 +31,6 @@ TIMES = (
 SHAS = st.text("0123456789abcdef", min_size=40, max_size=40)
 
 
-@settings(deadline=None)
 @given(TIMES, NUMBER, NUMBER, NUMBER, NUMBER, SHAS)
 def test_what_changes_from_run_to_run_does_not_count(time, address, line, run, seconds, sha):
     def told(**changed):
@@ -50,7 +49,6 @@ def test_what_changes_from_run_to_run_does_not_count(time, address, line, run, s
     assert fingerprint(told()) == fingerprint(other)
 
 
-@settings(deadline=None)
 @given(st.permutations(["one", "two", "three", "four"]))
 def test_the_order_of_tests_does_not_count(names):
     log = "".join(FAILED.format(a=name, n=3) for name in names)
@@ -72,7 +70,6 @@ def test_of_too_many_lines_the_same_ones_count_in_any_order():
     assert of_lines(lines) == of_lines(reversed(lines))
 
 
-@settings(deadline=None)
 @given(st.text())
 def test_any_text_has_a_key(text):
     assert len(fingerprint(text)) == 16

@@ -112,7 +112,7 @@ def pushed_well(world: World) -> None:
         assert not guarded or "Regreen-Approved-By: " in effect.message
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     what=st.lists(HAPPENINGS, min_size=1, max_size=14),
     diffs=st.lists(st.sampled_from([DIFF, PROTECTED]), max_size=20),

@@ -148,7 +148,7 @@ PARTS = st.lists(
 
 @given(PARTS, st.lists(st.integers(0, 6000), max_size=6))
 @example("a\n" + "é" * 10, [3])
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_the_cuts_of_a_stream_do_not_matter(log, cuts):
     raw = log.encode()
     at = sorted({0, len(raw), *(cut for cut in cuts if cut < len(raw))})
@@ -158,7 +158,7 @@ def test_the_cuts_of_a_stream_do_not_matter(log, cuts):
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be"])
 @given(cut=st.integers(0, 100))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_a_truncated_log_in_sixteen_bits_is_read(encoding, cut):
     raw = (FAILED + "\n").encode(encoding) * 2
     signal = classify(raw[: len(raw) - cut])
@@ -167,7 +167,7 @@ def test_a_truncated_log_in_sixteen_bits_is_read(encoding, cut):
 
 
 @given(st.binary(max_size=400), st.integers(0, 3))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_every_region_has_a_number_for_each_line(noise, marks):
     log = noise + b"\n##[group]Run x\n##[endgroup]\n##[error]exit code 1\n" * marks + noise
     for region in regions(log):

@@ -93,7 +93,7 @@ def play_two_days(day: Day, greens: Sequence[bool], every_s: float) -> None:
         day.later(every_s)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     greens=st.lists(st.booleans(), max_size=30),
     verdicts=st.lists(st.booleans(), max_size=30),
