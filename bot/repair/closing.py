@@ -239,7 +239,7 @@ CONCLUSIONS = {
 
 def _closed_attempt(attempt: Attempt, ending: RunState, reason: str) -> Attempt:
     """End an attempt that was still at work with its run."""
-    over = (RunState.SUPERSEDED, RunState.CLOSED, RunState.STOPPED)
+    over = (RunState.SUPERSEDED, RunState.CLOSED, RunState.STOPPED, RunState.GREEN)
     if attempt.result is not Result.WORKING or ending not in over:
         return attempt
     return msgspec.structs.replace(attempt, result=Result.SUPERSEDED, reason=reason)

@@ -326,12 +326,20 @@ def _green(state: Pass, pull: Pull) -> Step:
         run = put(run, msgspec.structs.replace(run.attempts[-1], green=True))
     title = "Green again" if run.attempts else "Green again without a change to the code"
     headline = "green again" if run.notice else ""
-    times = max((count for _, count in run.reruns), default=0)
-    lines = [f"{title}: the failed jobs passed when they ran again (re-run {times})."] * bool(times)
+    lines = [_how_green(run, title)]
     state = replace(state, run=run)
     seen = _observed(run)
     remember = (effects.Remember(run.pull, seen),) if seen else ()
     return close(state, RunState.GREEN, title, headline=headline, lines=lines, first=remember)
+
+
+def _how_green(run: Run, title: str) -> str:
+    """Say what made it green, as far as that is known."""
+    if times := max((count for _, count in run.reruns), default=0):
+        return f"{title}: the failed jobs passed when they ran again (re-run {times})."
+    if run.attempts and run.attempts[-1].green:
+        return f"Attempt {run.attempts[-1].number} mended it."
+    return f"{title}: nothing fails any more."
 
 
 def _observed(run: Run) -> tuple[Observation, ...]:

@@ -8,7 +8,7 @@ struck out: the text of this module is ours, the rest is only shown.
 import re
 from collections.abc import Sequence
 
-from bot.domain.runs import Attempt, Gate, GateState, Result, Run
+from bot.domain.runs import Attempt, Gate, GateState, Result, Run, RunState
 from bot.domain.values import (
     Annotation,
     Card,
@@ -62,7 +62,7 @@ def _printable(text: str) -> str:
 def attempt_comment(run: Run, attempt: Attempt) -> str:
     """Return the whole comment of an attempt as it stands."""
     parts = [
-        f"### Regreen · attempt {attempt.number}: {_headline(attempt)}",
+        f"### Regreen · attempt {attempt.number}: {_headline(run, attempt)}",
         attempts.marker(attempt.number, attempt.trigger, run.id),
         "",
         *_checklist(attempt),
@@ -74,7 +74,7 @@ def attempt_comment(run: Run, attempt: Attempt) -> str:
     return "\n".join(parts) + "\n"
 
 
-def _headline(attempt: Attempt) -> str:
+def _headline(run: Run, attempt: Attempt) -> str:
     what = ", ".join(name(check) for check in attempt.failing[:3])
     if len(attempt.failing) > 3:  # noqa: PLR2004 -- three names fit on a line
         what += f" and {len(attempt.failing) - 3} more"
@@ -82,6 +82,8 @@ def _headline(attempt: Attempt) -> str:
         return f"{what} green again"
     if attempt.result is Result.ROLLED_BACK:
         return f"undone, for it turned {', '.join(name(one) for one in attempt.worse[:3])} red"
+    if run.state is RunState.GREEN and attempt is run.attempts[-1]:
+        return f"{what} green again without it"
     return {
         Result.WORKING: f"working on {what}",
         Result.PATCH_APPLIED: f"pushed a fix for {what}, CI is running",

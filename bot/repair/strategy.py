@@ -120,7 +120,9 @@ def flaky(step: FailingStep, run: Run, retry: RetryPolicy) -> bool:
 def _await(steps: Sequence[FailingStep]) -> Await:
     names = tuple(sorted(step.check.name for step in steps))  # GitHub's order may change
     shown = ", ".join(f"`{name}`" for name in names)
-    return Await(names, f"{shown}: the base branch fails in the same way, so it is mended there")
+    return Await(
+        names, f"{shown}: the base branch fails in the same way, so the mend belongs there"
+    )
 
 
 def _after_base(steps: Sequence[FailingStep], run: Run, retry: RetryPolicy) -> Again | None:

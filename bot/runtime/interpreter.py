@@ -367,8 +367,8 @@ class Interpreter:
         run, ports = effect.run, self._ports
         detail = {"pull": str(run.pull), "head": run.head, "reason": run.reason}
         key = f"{run.id}:{len(run.attempts)}:{run.state.value}:{run.updated_at.isoformat()}"
-        ports.audit.append(key, f"run.{run.state.value}", run.id, detail)
         self._save(run)
+        ports.audit.append(key, f"run.{run.state.value}", run.id, detail)
         ports.telemetry.event("pass_ended", run=run.id, state=run.state.value, **detail)
         return effects.Done()
 

@@ -48,7 +48,7 @@ def test_a_mend_is_counted_once_and_audited(bot, github, model):
     )
     rows = bot.server.rows(f"SELECT kind FROM audit WHERE subject = '{run.id}' ORDER BY id")
     assert [row.kind for row in rows] == snapshot(
-        ["autofix.classified", "run.waiting_ci", "autofix.patch_applied", "run.green"]
+        ["autofix.classified", "autofix.patch_applied", "run.waiting_ci", "run.green"]
     )
 
 
