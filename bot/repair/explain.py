@@ -221,7 +221,7 @@ def _outcome(attempt: Attempt, style: Style) -> list[str]:
     if attempt.verification is not None:
         proof = attempt.verification
         reason = f": {style.words(proof.reason, 300)}" if proof.reason else ""
-        lines.append(f"proof: {'passed' if proof.approved else 'rejected'}{reason}")
+        lines.append("proof: passed" if proof.approved else f"proof: rejected{reason}")
     if attempt.worse:
         names = ", ".join(_few(attempt.worse, style.code, style))
         lines.append(f"made worse: {names}")
