@@ -168,6 +168,20 @@ class Simulator:
             person = self.hub.state.user(by)
             return scenes.commit(self.hub, source, pull.head_branch, files, message, person)
 
+    def commit(
+        self,
+        repo: str,
+        branch: str,
+        files: Mapping[str, str | None],
+        *,
+        message: str = "A change",
+        by: str = "owner",
+    ) -> str:
+        """Commit *files* to a branch, made from the default one when it is new; return its tip."""
+        with self.hub.state.lock:
+            target, person = scenes.repo(self.hub, repo), self.hub.state.user(by)
+            return scenes.commit(self.hub, target, branch, files, message, person)
+
     def comment(self, repo: str, number: int, body: str, *, by: str = "owner") -> int:
         """Comment on a pull request and return the comment's number."""
         with self._pull(repo, number) as pull:

@@ -24,7 +24,7 @@ from tests.support.conformance import Conformance
 from tests.support.running import CONFIG, Regreen, running
 from tests.support.simulated import app_jwt, app_key, client, make_repo, person
 
-REPO, PROVED, TYPO = "acme/widgets", "acme/proved", "acme/typo"
+REPO, PROVED, TYPO, TRUNK = "acme/widgets", "acme/proved", "acme/typo", "acme/trunk"
 API_TOKEN = secrets.token_hex(24)
 PEOPLE = {"owner": "admin", "writer": "write", "reader": "read", "stranger": "none"}
 WORKFLOW = """\
@@ -78,6 +78,7 @@ OWN_PROOF = """\
 [commands]
 test = "python -B -m unittest discover -s tests && echo proved by the base branch"
 """
+PUSHED_TO = WORKFLOW.replace("[pull_request]", "[pull_request, push]")
 UNLINTED = {"widgets/area.py": "import os\n\n\n" + AREA.split("\n\n\n", 1)[1]}
 BROKEN = {"widgets/area.py": AREA.replace("side * side", "side + side")}
 TIDY = {"README.md": "# Widgets, tidied\n"}
@@ -185,11 +186,9 @@ class Pull:
         """Have a job of CI fail with *log*; a re-run of it ends as *rerun* says."""
         self.github.fail_check(self.repo, self.number, check, log, rerun=rerun)
 
-    def run_again(self, check: str, *, by: str = "owner") -> None:
+    def run_again(self, check: str) -> None:
         """Have a person run a job of CI again."""
-        (job,) = [c["id"] for c in self.github.checks(self.repo, self.head) if c["name"] == check]
-        with person(self.github, by) as opened:
-            assert opened.post(f"/repos/{self.repo}/actions/jobs/{job}/rerun").is_success
+        run_again(self.github, self.repo, self.head, check)
 
     def push(self, files: Mapping[str, str | None]) -> str:
         """Have a person push."""
@@ -202,6 +201,13 @@ class Pull:
     def close(self) -> None:
         """Have a person close it."""
         self.github.close(self.repo, self.number)
+
+
+def run_again(github: Simulator, repo: str, sha: str, check: str) -> None:
+    """Have a person run a job of CI at a commit again."""
+    (job,) = [one["id"] for one in github.checks(repo, sha) if one["name"] == check]
+    with person(github) as owner:
+        assert owner.post(f"/repos/{repo}/actions/jobs/{job}/rerun").is_success
 
 
 @dataclass
@@ -335,13 +341,14 @@ def plain(text: str) -> str:
     for pattern, name in (
         (r"Artifact: `[^`]+`", "Artifact: `ARTIFACT`"),
         (r"(?<=trigger=pr-)\d+-[0-9a-f]{12}", "N-HEAD"),
-        (r"(?<=[Rr]un `)[0-9a-f]{16}|(?<=(?:run|ate)=)[0-9a-f]{16}|(?<=-Run: )[0-9a-f]{16}", "RUN"),
-        (r"\b[0-9a-f]{16}(?=\.(?:plan|delta)\d|-\d`)", "RUN"),
+        (r"(?:(?<=[Rr]un `)|(?<=[Rr]un )|(?<=run=)|(?<=gate=)|(?<=-Run: ))[0-9a-f]{16}", "RUN"),
+        (r"\b[0-9a-f]{16}(?=\.(?:plan|delta)\d|-\d\b)", "RUN"),
         (r"\b[0-9a-f]{40}\b", "SHA"),
         (r"\b(?=[a-f]*\d)[0-9a-f]{10}\b|\b(?=[a-f]*\d)[0-9a-f]{12}\b", "SHORT"),
         (r"index [0-9a-f]{7,40}\.\.[0-9a-f]{7,40}", "index OLD..NEW"),
         (r"\d\d:\d\d:\d\d", "HH:MM:SS"),
         (r"\d{4}-\d\d-\d\d HH:MM:SS|\d{4}-\d\d-\d\d \d\d:\d\d", "WHEN"),
+        (r"(?<=last on )\d{4}-\d\d-\d\d", "DAY"),
         (r"\b\d+\.\d+ ?s\b", "T s"),
         (r"(?<=\*\*Time:\*\* )\d+ s", "T s"),
         (r"\b\d+ tokens in, \d+ out", "N tokens in, N out"),
@@ -365,6 +372,7 @@ def stage(config: str = CONFIG, database_url: str = "", **extra: str) -> Iterato
             TYPO: make_repo(
                 folder / "typo", {**FILES, ".github/regreen.toml": "[commands]\ntest = 7\n"}
             ),
+            TRUNK: make_repo(folder / "trunk", {**FILES, ".github/workflows/ci.yml": PUSHED_TO}),
         }
         conformance = Conformance()
         github = stack.enter_context(
