@@ -148,7 +148,8 @@ def _read(state: Pass) -> Step:
         return leave(state, RunState.CLOSED, "the pull request is closed")
     if live is not None and pull.head not in (live.head, live.intent):
         return _other_head(state, live, pull)
-    if wish in (Wish.APPROVE, Wish.REJECT):
+    red = any(check.state is CheckState.FAILED for check in state.seen.checks)
+    if wish in (Wish.APPROVE, Wish.REJECT) and red:  # else it went green without the change
         return gates.answer(state)
     return _judge(state, pull)
 

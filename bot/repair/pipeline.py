@@ -47,7 +47,7 @@ from bot.repair.closing import (
     with_attempt,
 )
 from bot.repair.strategy import COURSES, Patch
-from bot.routing.chain import route
+from bot.routing.chain import Route, route
 
 FIXERS = BackendName("fixers", "")
 OUTAGES = frozenset(
@@ -61,65 +61,67 @@ VERDICT = re.compile(r"^\s*VERDICT:\s*(yes|no)\b", re.IGNORECASE | re.MULTILINE)
 
 def open_attempt(state: Pass, patch: Patch) -> Step:
     """Open the next attempt, or go on with one that waited for a backend."""
-    run, facts = state.open_run, state.seen
     state = replace(state, steps=patch.steps, gates=patch.gates)
+    run, facts = state.open_run, state.seen
     last = run.attempts[-1] if run.attempts else None
     if last is not None and last.result is Result.WORKING and last.head == run.head:
-        chosen = route(state.policy, last.number - 1, state.pull.number)
-        run = put(msgspec.structs.replace(run, wake_at=None), last)
-        chain = _with_fixers(state, chosen.chain)
-        planned = bool(run.plans and run.plans[-1].text)  # who planned is not asked again
-        state = replace(state, run=run, chain=chain, announce=chosen.notices, planned=planned)
-        return next_backend(with_attempt(state, tried=(), reason=""), facts.now)
+        return _resume(state, last)
     count = attempts.count(facts.comments, state.policy.trusted_markers)
     chosen = route(state.policy, count, state.pull.number)
     failing = tuple(step.check.name for step in state.steps)
     if over := _no_more(state, failing, fallback=chosen.fallback, asked=state.asked):
         return give_up(state, *over, headline="giving up")
     trigger = patch.trigger or _turns(run, state.policy.retry.same_error, fallback=chosen.fallback)
-    run = plans.planned(run, state.steps, facts.now, trigger)
-    replanned = len(run.deltas) > len(state.open_run.deltas)
+    planned = plans.planned(run, state.steps, facts.now, trigger)
+    replanned = len(planned.deltas) > len(run.deltas)
+    state = choose(
+        replace(state, run=planned),
+        Strategy.REPLAN if replanned else Strategy.PATCH,
+        patch.reason,
+        inputs=(
+            ("attempts counted on the pull request", str(count)),
+            ("tier", "fallback" if chosen.fallback else "primary"),
+            *((("replanned because of", trigger),) if replanned else ()),
+        ),
+        attempt=count + 1,
+    )
+    attempt = _new_attempt(state, count + 1, chosen, patch.reason)
+    run = state.open_run
+    run = msgspec.structs.replace(run, attempts=(*run.attempts, attempt), wake_at=None)
+    return replace(_routed(state, chosen), run=run, phase=Phase.OPENING), comment(run, attempt)
+
+
+def _resume(state: Pass, last: Attempt) -> Step:
+    run = put(msgspec.structs.replace(state.open_run, wake_at=None), last)
+    state = _routed(state, route(state.policy, last.number - 1, state.pull.number))
+    planned = bool(run.plans and run.plans[-1].text)  # who planned is not asked again
+    state = with_attempt(replace(state, run=run, planned=planned), tried=(), reason="")
+    return next_backend(state, state.seen.now)
+
+
+def _routed(state: Pass, chosen: Route) -> Pass:
+    chain = _with_fixers(state, chosen.chain)
+    return replace(state, chain=chain, announce=chosen.notices)
+
+
+def _new_attempt(state: Pass, number: int, chosen: Route, reason: str) -> Attempt:
+    run, facts, steps = state.open_run, state.seen, state.steps
     nth = attempts.tries_on(facts.comments, state.pull.number, run.head) + 1
-    attempt = Attempt(
-        number=count + 1,
+    skipped = (f"{name}: {why}" for name, why in chosen.skipped)
+    return Attempt(
+        number=number,
         trigger=attempts.trigger(state.pull.number, run.head, nth),
         head=run.head,
         started_at=facts.now,
         fallback=chosen.fallback,
-        failing=failing,
-        types=tuple(step.signal.type.value for step in state.steps),
-        error_key=_key([step.signal.fingerprint for step in state.steps]),
-        evidence=messages.evidence_of(state.steps),
-        notices=(
-            patch.reason,
-            *chosen.notices,
-            *(f"{name}: {reason}" for name, reason in chosen.skipped),
-        ),
+        failing=tuple(step.check.name for step in steps),
+        types=tuple(step.signal.type.value for step in steps),
+        error_key=_key([step.signal.fingerprint for step in steps]),
+        evidence=messages.evidence_of(steps),
+        notices=(reason, *chosen.notices, *skipped),
         plan=run.plans[-1].id,
         passed=tuple(one.name for one in facts.checks if one.state is CheckState.PASSED),
     )
-    inputs = (
-        ("attempts counted on the pull request", str(count)),
-        ("tier", "fallback" if chosen.fallback else "primary"),
-        *((("replanned because of", trigger),) if replanned else ()),
-    )
-    state = choose(
-        replace(state, run=run),
-        Strategy.REPLAN if replanned else Strategy.PATCH,
-        patch.reason,
-        inputs=inputs,
-        attempt=attempt.number,
-    )
-    run = state.open_run
-    run = msgspec.structs.replace(run, attempts=(*run.attempts, attempt), wake_at=None)
-    state = replace(
-        state,
-        run=run,
-        chain=_with_fixers(state, chosen.chain),
-        announce=chosen.notices,
-        phase=Phase.OPENING,
-    )
-    return state, comment(run, attempt)
 
 
 def _turns(run: Run, limit: int, *, fallback: bool) -> str:

@@ -65,6 +65,14 @@ def held(wish=Wish.LOOK, by="", **changes) -> World:
     return world
 
 
+def test_a_yes_that_comes_after_a_green_ci_pushes_nothing():
+    world = held()
+    world.checks = (a_check("audit", state=CheckState.PASSED),)
+    world.play(Wish.APPROVE, by="grace")
+    assert world.made(effects.Push) == []
+    assert (world.state(), world.run.gates[0].state) == (RunState.GREEN, GateState.VOID)
+
+
 # --- to the gate --------------------------------------------------------------------------------
 
 
