@@ -6,6 +6,7 @@ from pathlib import Path
 
 from bot.simulator.model import ScriptedModel
 from tests.support.ends import (
+    HELD,
     LINT,
     MODEL,
     Owner,
@@ -13,7 +14,6 @@ from tests.support.ends import (
     a_shop,
     differences,
     end_of,
-    ended_green,
     undisturbed,
 )
 from tests.support.postgres import postgres, postgres_url  # noqa: F401 - fixtures
@@ -31,14 +31,21 @@ def killed_all_along(folder: Path, story: Story, calls: tuple[str, ...], url: st
     program = ("-m", "tests.support.victim", str(ledger), *calls)
     with a_shop(folder) as github, ScriptedModel() as model:
         owner = Owner(github)
-        server = Regreen(folder / "server", github, model, program=program, database_url=url)
+        server = Regreen(
+            folder / "server",
+            github,
+            model,
+            config=story.config,
+            program=program,
+            database_url=url,
+        )
         try:
             server.start()
             number = story.tell(github, model)
 
             def green() -> bool:
                 owner.redeliver()
-                return ended_green(github, server, number)
+                return story.ended(github, server, number)
 
             server.wait_for(green, 240, "green")
             server.settle()
@@ -91,3 +98,15 @@ def test_a_second_attempt_survives_kills_on_postgresql(tmp_path, postgres_url): 
     end, deaths = killed_all_along(tmp_path, MODEL, calls, postgres_url)
     assert differences(end, undisturbed(MODEL)) == []
     check_deaths(deaths, calls)
+
+
+def test_what_was_planned_and_approved_goes_out_once_wherever_it_is_killed(tmp_path):
+    calls = ("backends.consult", "comments.react", "trees.commit", "trees.push", "runs.save:after")
+    end, deaths = killed_all_along(tmp_path, HELD, calls)
+    assert differences(end, undisturbed(HELD)) == []
+    check_deaths(deaths, calls)
+    assert (len(end.trees), end.gates) == (2, ("approved by owner",))
+    assert [kind for kind in end.audit if kind.startswith("approval.")] == [
+        "approval.requested",
+        "approval.granted",
+    ]

@@ -16,28 +16,72 @@ from typing import Any
 from bot.simulator.model import ScriptedModel
 from bot.simulator.serve import SimOptions, Simulator
 from bot.simulator.stories import REPO, SCENES, make_repository
-from tests.support.running import Regreen, running
+from tests.support.running import CONFIG, Regreen, running
 from tests.support.simulated import app_key, git
 
 WRONG = SCENES[1].primary[0].replace("net * (1 + tax)", "net * (2 + tax)")
 BACKEND = SCENES[1].primary[0]
+SKIPPED = """\
+The test may be wrong.
+
+tests/test_shop.py
+```python
+<<<<<<< SEARCH
+        self.assertEqual(gross(100, 0.19), 119.0)
+=======
+        self.skipTest(f"{gross(100, 0.19)} may be right")
+>>>>>>> REPLACE
+```
+"""
 PASSING = re.compile(
     r"\b\d+(\.\d+)? ?(ms|s|min)\b|\b\d\d:\d\d:\d\d\b|Artifact: `[^`]*`|\d+ tokens in"
 )
 
 
+PLANNING = """\
+[backends.second]
+backend_type = "openai"
+model = "scripted-primary"
+base_url = "{model}"
+api_key = "not-a-key"
+
+[agent_chains]
+both = ["primary", "second"]
+one = ["primary"]
+
+[agent_drains]
+planning = "both"
+fix = "one"
+analysis = "one"
+"""
+
+
 @dataclass(frozen=True)
 class Story:
-    """A pull request and what the model answers about it."""
+    """A pull request and what the model answers about it.
+
+    `word` is what the owner says once a change waits at its gate.
+    """
 
     files: tuple[tuple[str, str], ...]
     title: str
     answers: tuple[tuple[str, str], ...] = ()  # a text of the prompt, the answer
+    word: str = ""
+    config: str = CONFIG
 
     def tell(self, github: Simulator, model: ScriptedModel) -> int:
         for key, answer in self.answers:
             model.will_answer("scripted-primary", answer, key=key)
         return github.open_pull(REPO, dict(self.files), title=self.title, branch="topic")
+
+    def ended(self, github: Simulator, server: Regreen, number: int) -> bool:
+        """Say whether it is green; before that the owner answers, once."""
+        if self.word and len(github.commits(REPO, number)) == 1:
+            said = any(one["body"] == self.word for one in github.comments(REPO, number))
+            if not said and server.rows("SELECT 1 FROM approvals WHERE state = 'pending'"):
+                github.comment(REPO, number, self.word)
+            return False
+        return ended_green(github, server, number)
 
 
 LINT = Story(tuple(SCENES[0].files.items()), SCENES[0].title)
@@ -45,6 +89,18 @@ MODEL = Story(
     tuple(SCENES[1].files.items()),
     SCENES[1].title,
     (("", WRONG), ("Attempt 1 by primary proposed", BACKEND)),
+)
+HELD = Story(
+    MODEL.files,
+    MODEL.title,
+    (
+        ("", SKIPPED),
+        ("Now write the plan.", "1. Skip the test."),
+        ("Now write the one plan.", "1. Skip the test, it may be wrong."),
+        ("Now judge the change", "VERDICT: yes\nIt skips the test."),
+    ),
+    word="/regreen approve",
+    config=CONFIG.replace("[backend_for_failed_pr]", f"{PLANNING}\n[backend_for_failed_pr]"),
 )
 
 
@@ -58,6 +114,8 @@ class End:
     checks: tuple[tuple[int, str, str, str], ...]  # which commit, name, conclusion, title
     reruns: int
     runs: tuple[tuple[str, str], ...]
+    gates: tuple[str, ...]
+    audit: tuple[str, ...]
 
 
 def differences(end: End, expected: End) -> list[str]:
@@ -103,6 +161,11 @@ def end_of(github: Simulator, server: Regreen, number: int) -> End:
         checks=tuple(sorted((at, name, how, plain(title)) for at, name, how, title in checks)),
         reruns=reruns,
         runs=tuple((row.state, names[row.id]) for row in rows),
+        gates=tuple(
+            f"{row.state} by {row.answered_by}"
+            for row in server.rows("SELECT state, answered_by FROM approvals ORDER BY asked_at")
+        ),
+        audit=tuple(row.kind for row in server.rows("SELECT kind FROM audit ORDER BY id")),
     )
 
 
@@ -151,9 +214,9 @@ def undisturbed(story: Story) -> End:
         TemporaryDirectory() as folder,
         a_shop(Path(folder)) as github,
         ScriptedModel() as model,
-        running(Path(folder, "server"), github, model=model) as server,
+        running(Path(folder, "server"), github, model=model, config=story.config) as server,
     ):
         number = story.tell(github, model)
-        server.wait_for(lambda: ended_green(github, server, number), 120, "green")
+        server.wait_for(lambda: story.ended(github, server, number), 120, "green")
         server.settle()
         return end_of(github, server, number)
