@@ -6,6 +6,7 @@ to end. `BackendConfig` and `Server` hold secrets and stay in the process.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from pathlib import Path
 
 import msgspec
@@ -77,6 +78,68 @@ class BackendName(Value, frozen=True):
     model: str
 
 
+class Strategy(StrEnum):
+    """How lanes are ordered (seed 3)."""
+
+    PRIMARY_SECONDARY = "primary_secondary"
+    INTELLIGENT = "intelligent_primary_secondary"
+    ROUND_ROBIN = "round_robin"
+    PERFORMANCE = "performance"
+    TASK_SPECIFIC = "task_specific"
+    COST = "cost"
+
+
+class Lane(Value, frozen=True):
+    """One way to get work done: a backend with one of its providers. Health is kept for each.
+
+    `key` names the lane's health; `host` is what it shares with lanes that fail together with it;
+    `price_usd` is what a call of ordinary size costs, None when no price is known; `weight`
+    multiplies its health where lanes are compared; `probed` tells whether it can be asked, without
+    work, whether it is back.
+    """
+
+    key: str
+    backend: str
+    provider: str = ""
+    host: str = ""
+    price_usd: float | None = None
+    weight: float = 1.0
+    probed: bool = False
+
+
+class RoutingPolicy(Value, frozen=True):
+    """How a backend is chosen and left: `[fallback_system]`, `[frameworks.*]`, `[task_routing]`.
+
+    `error_rate` looks at the newest `error_rate_calls` calls, and says nothing before
+    `error_rate_least`. Health is of the newest `window_calls` calls within `window_s`; a lane without
+    a call for `stale_s` is given the benefit of the doubt. `tasks` leads from a kind of task
+    to a backend, `overrides` from a pattern of repositories. `compare` names two strategies, of
+    which the second gets `compare_share` of the pull requests.
+    """
+
+    enabled: bool = True
+    strategy: Strategy = Strategy.INTELLIGENT
+    monitoring_interval_s: float = 30.0
+    health_check_timeout_s: float = 10.0
+    consecutive_failures: int = 3
+    error_rate: float = 0.3
+    error_rate_calls: int = 10
+    error_rate_least: int = 6
+    response_time_s: float = 30.0
+    hysteresis_s: float = 300.0
+    window_calls: int = 100
+    window_s: float = 7_200.0
+    stale_s: float = 900.0
+    min_health: float = 0.3
+    min_target_health: float = 0.5
+    preventive: bool = True
+    tasks: dict[str, str] = msgspec.field(default_factory=dict)
+    overrides: dict[str, str] = msgspec.field(default_factory=dict)
+    compare: tuple[Strategy, ...] = ()
+    compare_share: float = 0.5
+    lanes: tuple[Lane, ...] = ()
+
+
 class Policy(Value, frozen=True):
     """Everything that decisions depend on, without secrets."""
 
@@ -93,6 +156,7 @@ class Policy(Value, frozen=True):
     patterns: tuple[FailurePattern, ...] = ()
     retry: RetryPolicy = RetryPolicy()
     guard: GuardPolicy = GuardPolicy()
+    routing: RoutingPolicy = RoutingPolicy()
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +178,8 @@ class BackendConfig:
     timeout_s: float | None = None
     max_retries: int | None = None
     options: tuple[str, ...] = ()
+    options_for_noedit: tuple[str, ...] = ()
+    options_for_resume: tuple[str, ...] = ()
     providers: tuple[str, ...] = ()
     model_provider: str | None = None
     settings: str | None = None
