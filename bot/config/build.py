@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from bot.config import backends, patterns, shapes
+from bot.config import backends, patterns, routing, shapes
 from bot.config.document import Document
 from bot.config.layers import Settings, flat, layer
 from bot.config.schema import BackendConfig, BackendName, Configuration, Policy, SandboxConfig
@@ -64,11 +64,17 @@ def build(file: Document, environ: Mapping[str, str]) -> tuple[Configuration, Se
     warnings: list[str] = []
     own = _own(file, environ, warnings)
     found = backends.read(file, environ)
+    routes, frameworks = routing.read(file, own, found.by_name, found.fallback, warnings)
+    found = dataclasses.replace(
+        found, primary=routing.ordered(found.primary, found.by_name, frameworks)
+    )
     if not found.primary:
         warnings.append("no primary backend is configured: only the deterministic fixers can mend")
     settings = own | found.settings
     configuration = Configuration(
-        policy=msgspec.structs.replace(_policy(own, found), patterns=patterns.read(file, warnings)),
+        policy=msgspec.structs.replace(
+            _policy(own, found), patterns=patterns.read(file, warnings), routing=routes
+        ),
         backends=found.by_name,
         fallback=found.fallback,
         sandbox=msgspec.convert(own.under("sandbox"), SandboxConfig),
@@ -105,6 +111,7 @@ def _defaults() -> dict[str, Any]:
         **flat("retry", policy["retry"]),
         **flat("guard", policy["guard"]),
         **flat("sandbox", dataclasses.asdict(SandboxConfig())),
+        **routing.defaults(),
     }
 
 

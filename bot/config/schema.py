@@ -111,10 +111,11 @@ class RoutingPolicy(Value, frozen=True):
     """How a backend is chosen and left: `[fallback_system]`, `[frameworks.*]`, `[task_routing]`.
 
     `error_rate` looks at the newest `error_rate_calls` calls, and says nothing before
-    `error_rate_least`. Health is of the newest `window_calls` calls within `window_s`; a lane without
-    a call for `stale_s` is given the benefit of the doubt. `tasks` leads from a kind of task
-    to a backend, `overrides` from a pattern of repositories. `compare` names two strategies, of
-    which the second gets `compare_share` of the pull requests.
+    `error_rate_least`. Health is of the newest `window_calls` calls within `window_s`; a lane
+    without a call for `stale_s` is given the benefit of the doubt. `tasks` leads from a kind of
+    task to a backend, `overrides` from a pattern of repositories. `compare` names two strategies,
+    of which the second gets `compare_share` of the pull requests. `lanes` are those of all
+    backends, `fallback_lanes` those of a fallback that is described in its own section.
     """
 
     enabled: bool = True
@@ -138,6 +139,7 @@ class RoutingPolicy(Value, frozen=True):
     compare: tuple[Strategy, ...] = ()
     compare_share: float = 0.5
     lanes: tuple[Lane, ...] = ()
+    fallback_lanes: tuple[Lane, ...] = ()
 
 
 class Policy(Value, frozen=True):

@@ -18,6 +18,7 @@ FIXED_SECTIONS = frozenset(
         patterns.SECTION,
         *FALLBACK_SECTIONS,
         *shapes.OWN_SECTIONS,
+        *shapes.ROUTING_TABLES,
         *shapes.UNUSED_SECTIONS,
     }
 )
@@ -37,6 +38,10 @@ def find(file: Document, warnings: list[str]) -> Found:
             warnings.append(f"{file.where((name,))}: [{name}] has no effect yet")
         if name not in FIXED_SECTIONS:
             _gather(file, (name,), table, found, warnings)
+    for framework in shapes.table(file, ("frameworks",)).values():
+        named = framework.get("name") if isinstance(framework, Mapping) else None
+        if isinstance(named, str):  # an agent needs no section of its own
+            found.setdefault(named, ("backends", named))
     return found
 
 

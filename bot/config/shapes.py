@@ -14,13 +14,17 @@ import msgspec
 from msgspec import Meta
 
 from bot.config.document import Document, KeyPath
+from bot.config.schema import Strategy
 from bot.domain.errors import ConfigError
 from bot.domain.values import FailureType, Value
 
 Seconds = Annotated[float, Meta(ge=0)]
+Dollars = Annotated[float, Meta(ge=0, le=1_000_000)]
+PerMillion = Annotated[float, Meta(ge=0, le=10_000)]  # USD per million tokens
 Positive = Annotated[float, Meta(gt=0)]
 Count = Annotated[int, Meta(ge=0)]
 AtLeastOne = Annotated[int, Meta(ge=1)]
+Share = Annotated[float, Meta(ge=0, le=1)]
 
 SECRET_KEYS = frozenset(
     {"api_key", "openai_api_key", "openrouter_api_key", "claude_code_oauth_token"}
@@ -45,10 +49,7 @@ UNUSED_SECTIONS = frozenset(
         "agent_chains",
         "agent_drains",
         "backend_for_noedit",
-        "fallback_system",
-        "frameworks",
         "message_backend",
-        "task_routing",
     }
 )
 
@@ -75,8 +76,11 @@ class BackendKeys(Value, frozen=True):
     usage_limit_retry_wait_seconds: Seconds = 0
     always_switch_after_execution: bool = False
     command: str | None = None
-    price_in: Seconds | None = None
-    price_out: Seconds | None = None
+    price_in: PerMillion | None = None
+    price_out: PerMillion | None = None
+    price_cached: PerMillion | None = None
+    price_cache_write: PerMillion | None = None
+    models: tuple[str, ...] = ()
     claude_code_oauth_token: str | None = None
     extra_args: dict[str, Any] | None = None
     openrouter_api_key: str | None = None
@@ -152,13 +156,43 @@ class SandboxKeys(Value, frozen=True):
     workers: AtLeastOne | None = None
 
 
+class FallbackSystemKeys(Value, frozen=True):
+    """`[fallback_system]` (seed 3); times are seconds."""
+
+    enabled: bool | None = None
+    strategy: Strategy | None = None
+    monitoring_interval: Positive | None = None
+    health_check_timeout: Positive | None = None
+    consecutive_failure_threshold: AtLeastOne | None = None
+    error_rate_threshold: Share | None = None
+    response_time_threshold: Positive | None = None
+    hysteresis_time: Seconds | None = None
+    min_health: Share | None = None
+    min_target_health: Share | None = None
+    preventive: bool | None = None
+    overrides: dict[str, str] | None = None
+    compare: tuple[Strategy, ...] | None = None
+    compare_share: Share | None = None
+
+
+class FrameworkKeys(Value, frozen=True):
+    """`[frameworks.X]`: a backend's place in the order, and its weight where lanes are compared."""
+
+    name: str | None = None
+    enabled: bool = True
+    priority: int | None = None
+    health_weight: Positive = 1.0
+
+
 OWN_SECTIONS: Mapping[str, type[Value]] = {
     "regreen": RegreenKeys,
     "attempts": AttemptsKeys,
     "retry": RetryKeys,
     "guard": GuardKeys,
     "sandbox": SandboxKeys,
+    "fallback_system": FallbackSystemKeys,
 }
+ROUTING_TABLES = frozenset({"frameworks", "task_routing"})
 
 Shape = TypeVar("Shape", bound=Value)
 _EXPECTED = re.compile(r"Expected `(?P<want>[^`]+)`(?P<limit>[^,]*?)(?:, got `[^`]+`)?")
@@ -174,6 +208,8 @@ _WORDS = {
 
 # What the decoder does not tell: the words that a key may hold.
 _CHOICES = {
+    "fallback_system.compare": f"two of {', '.join(Strategy)}",
+    "fallback_system.strategy": f"one of {', '.join(Strategy)}",
     "sandbox.driver": "bubblewrap or none",
     "retry.retries": f"for types of failure: {', '.join(FailureType)}",
     "retry.multipliers": f"for types of failure: {', '.join(FailureType)}",
@@ -202,6 +238,16 @@ def table(document: Document, path: KeyPath) -> dict[str, Any]:
     if not isinstance(values, dict):
         where = document.where(path)
         raise ConfigError(f"{where}: {'.'.join(path)} must be a table, not {shown(values)}")
+    return values
+
+
+def texts(document: Document, path: KeyPath) -> dict[str, str]:
+    """Return the table at *path*, every value of which is text, or raise `ConfigError`."""
+    values = table(document, path)
+    for key, one in values.items():
+        if not isinstance(one, str):
+            where = document.where((*path, key))
+            raise ConfigError(f"{where}: {'.'.join((*path, key))} must be text, not {shown(one)}")
     return values
 
 

@@ -439,10 +439,12 @@ def test_faults_of_variables_name_them(variable, text, told):
             "[agent_chains]\nfix=['x']\n", "1: [agent_chains] has no effect yet", id="later"
         ),
         pytest.param(
-            "[frameworks.x]\na=1\n", "1: [frameworks] has no effect yet", id="later tables"
+            "[message_backend.x]\na=1\n",
+            "1: [message_backend] has no effect yet",
+            id="later tables",
         ),
         pytest.param(
-            "[fallback_system]\n", "1: [fallback_system] has no effect yet", id="later too"
+            "[backend_for_noedit]\n", "1: [backend_for_noedit] has no effect yet", id="later too"
         ),
         pytest.param(
             "[backends.q]\nextra_args={a=1}\n",
