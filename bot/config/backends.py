@@ -187,16 +187,17 @@ def _hidden(key: str, value: Any) -> Any:
 
 
 def _inherit(section: Section, others: Mapping[str, Section]) -> Section:
-    """Take the options of the backend that `backend_type` names; a list of one's own blocks it."""
+    """Take the options of the backend that `backend_type` names; lists of one's own block it."""
     parent = others.get(section.get("backend_type") or "")
-    options = f"{section.label}.options"
-    if parent is None or parent.name == section.name or options in section.settings:
+    if parent is None or parent.name == section.name:
         return section
-    if (theirs := f"{parent.label}.options") not in parent.settings:
-        return section
-    by = f"{parent.settings.origin(theirs)} ({theirs})"
-    inherited = layer({options: parent.settings.value(theirs)}, by)
-    return replace(section, settings=inherited | section.settings)
+    for key in ("options", "options_for_noedit"):
+        ours, theirs = f"{section.label}.{key}", f"{parent.label}.{key}"
+        if ours not in section.settings and theirs in parent.settings:
+            by = f"{parent.settings.origin(theirs)} ({theirs})"
+            inherited = layer({ours: parent.settings.value(theirs)}, by)
+            section = replace(section, settings=inherited | section.settings)
+    return section
 
 
 def _inline(
@@ -249,6 +250,8 @@ def _backend(section: Section) -> BackendConfig:
         timeout_s=get("timeout"),
         max_retries=get("max_retries"),
         options=get("options", default=()) or (),
+        options_for_noedit=get("options_for_noedit", default=()) or (),
+        options_for_resume=get("options_for_resume", default=()) or (),
         providers=get("providers", default=()),
         model_provider=get("model_provider"),
         settings=get("settings"),
@@ -259,6 +262,9 @@ def _backend(section: Section) -> BackendConfig:
         command=get("command"),
         price_in=get("price_in"),
         price_out=get("price_out"),
+        price_cached=get("price_cached"),
+        price_cache_write=get("price_cache_write"),
+        models=get("models", default=()),
     )
 
 

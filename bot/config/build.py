@@ -15,6 +15,7 @@ from bot.config.document import Document
 from bot.config.layers import Settings, flat, layer
 from bot.config.schema import BackendConfig, BackendName, Configuration, Policy, SandboxConfig
 from bot.domain.errors import ConfigError
+from bot.domain.models import Caps
 
 ENVIRONMENTS: Mapping[str, Mapping[str, Any]] = {
     "development": {
@@ -70,6 +71,9 @@ def build(file: Document, environ: Mapping[str, str]) -> tuple[Configuration, Se
     )
     if not found.primary:
         warnings.append("no primary backend is configured: only the deterministic fixers can mend")
+    budget = msgspec.convert(own.under("budget"), Caps)
+    if budget != Caps():
+        _all_priced(file, found)
     settings = own | found.settings
     configuration = Configuration(
         policy=msgspec.structs.replace(
@@ -78,6 +82,7 @@ def build(file: Document, environ: Mapping[str, str]) -> tuple[Configuration, Se
         backends=found.by_name,
         fallback=found.fallback,
         sandbox=msgspec.convert(own.under("sandbox"), SandboxConfig),
+        budget=budget,
         warnings=(*found.warnings, *warnings),
         origin={key: settings.origin(key) for key in settings},
     )
@@ -111,6 +116,7 @@ def _defaults() -> dict[str, Any]:
         **flat("retry", policy["retry"]),
         **flat("guard", policy["guard"]),
         **flat("sandbox", dataclasses.asdict(SandboxConfig())),
+        **flat("budget", msgspec.to_builtins(Caps())),
         **routing.defaults(),
     }
 
@@ -142,6 +148,20 @@ def _policy(own: Settings, found: backends.Backends) -> Policy:
     policy = msgspec.convert(values, Policy)
     primary, fallback = _names(found.primary), _names(found.fallback)
     return msgspec.structs.replace(policy, primary=primary, fallback=fallback)
+
+
+def _all_priced(file: Document, found: backends.Backends) -> None:
+    """Raise `ConfigError` for a backend without a price: no cap could hold it."""
+    for one in (*found.by_name.values(), *found.fallback):
+        keys = (one.api_key, one.openai_api_key, one.base_url, one.openai_base_url)
+        metered = one.enabled and one.command is None and any(key is not None for key in keys)
+        if metered and one.price is None:
+            paths = (("backends", one.name), (one.name,))
+            path = next((path for path in paths if path in file.lines), paths[0])
+            raise ConfigError(
+                f"{file.where(path)}: {'.'.join(path)} needs price_in and price_out (0 where it is "
+                "free), because [budget] sets a cap"
+            )
 
 
 def _names(chain: Sequence[BackendConfig]) -> tuple[BackendName, ...]:

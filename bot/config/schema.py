@@ -11,6 +11,7 @@ from pathlib import Path
 
 import msgspec
 
+from bot.domain.models import Caps, Price
 from bot.domain.values import FailurePattern, FailureType, Secret, Value
 
 DEFAULT_RETRIES: Mapping[str, int] = {
@@ -192,6 +193,16 @@ class BackendConfig:
     command: str | None = None
     price_in: float | None = None  # USD per million input tokens
     price_out: float | None = None  # USD per million output tokens
+    price_cached: float | None = None  # USD per million input tokens read from a cache
+    price_cache_write: float | None = None  # USD per million input tokens written to one
+    models: tuple[str, ...] = ()  # patterns of the models that its agent may ask for; none: any
+
+    @property
+    def price(self) -> Price | None:
+        """What its calls cost, None unless both prices are known."""
+        if self.price_in is None or self.price_out is None:
+            return None
+        return Price(self.price_in, self.price_out, self.price_cached, self.price_cache_write)
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,6 +227,7 @@ class Configuration:
     backends: Mapping[str, BackendConfig] = field(default_factory=dict)
     fallback: tuple[BackendConfig, ...] = ()
     sandbox: SandboxConfig = SandboxConfig()
+    budget: Caps = field(default_factory=Caps)
     source: Path | None = None
     warnings: tuple[str, ...] = ()
     origin: Mapping[str, str] = field(default_factory=dict)

@@ -37,8 +37,6 @@ UNUSED_KEYS = frozenset(
         "extra_args",
         "openrouter_api_key",
         "openrouter_base_url",
-        "options_for_noedit",
-        "options_for_resume",
         "providers",
         "url",
     }
@@ -85,8 +83,8 @@ class BackendKeys(Value, frozen=True):
     extra_args: dict[str, Any] | None = None
     openrouter_api_key: str | None = None
     openrouter_base_url: str | None = None
-    options_for_noedit: tuple[str, ...] = ()
-    options_for_resume: tuple[str, ...] = ()
+    options_for_noedit: tuple[str, ...] | None = None
+    options_for_resume: tuple[str, ...] | None = None
     url: str | None = None
 
 
@@ -156,6 +154,16 @@ class SandboxKeys(Value, frozen=True):
     workers: AtLeastOne | None = None
 
 
+class BudgetKeys(Value, frozen=True):
+    """`[budget]`."""
+
+    per_attempt_usd: Dollars | None = None
+    per_pull_usd: Dollars | None = None
+    per_repo_usd: Dollars | None = None
+    per_tenant_usd: Dollars | None = None
+    per_day_usd: Dollars | None = None
+
+
 class FallbackSystemKeys(Value, frozen=True):
     """`[fallback_system]` (seed 3); times are seconds."""
 
@@ -190,6 +198,7 @@ OWN_SECTIONS: Mapping[str, type[Value]] = {
     "retry": RetryKeys,
     "guard": GuardKeys,
     "sandbox": SandboxKeys,
+    "budget": BudgetKeys,
     "fallback_system": FallbackSystemKeys,
 }
 ROUTING_TABLES = frozenset({"frameworks", "task_routing"})

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from bot.domain.answers import Answer
+from bot.domain.models import Account, Call, Grant, Spend
 from bot.domain.runs import Fence, Run
 from bot.domain.values import (
     Card,
@@ -139,6 +140,23 @@ class Backends(Protocol):
     ) -> Answer: ...
 
 
+class Door(Protocol):
+    """A grant's way to its API: a Unix socket that speaks HTTP, and the calls that came through.
+
+    `calls` are those that have ended, in that order; it may be asked at any time, also afterwards.
+    """
+
+    @property
+    def socket(self) -> Path: ...
+    def calls(self) -> Sequence[Call]: ...
+
+
+class Gateway(Protocol):
+    """The one road to model APIs. A door is there within the block; its end cuts what is open."""
+
+    def open(self, grant: Grant) -> AbstractContextManager[Door]: ...
+
+
 # --- Store ------------------------------------------------------------------------------------
 
 
@@ -181,6 +199,23 @@ class Runs(Protocol):
     def save(self, run: Run) -> None: ...
     def list(self, *, limit: int = 50) -> Sequence[Run]: ...
     def read(self, run: RunId) -> Run | None: ...
+
+
+class Ledger(Protocol):
+    """What calls of models cost. A call is held back for at its estimate, then settled, once.
+
+    `reserve` returns the account whose cap the call would break, and then has changed nothing.
+    `settle` of a call that is not open has no effect. `abandon` settles at their estimates the
+    calls from before *before* that nobody will settle any more; `forget` removes settled ones and
+    accounts that nothing was counted in since.
+    """
+
+    def reserve(self, call: Call, accounts: Sequence[Account]) -> Account | None: ...
+    def settle(self, call: Call) -> None: ...
+    def spent(self, account: str) -> Spend: ...
+    def calls(self, run: str) -> Sequence[Call]: ...
+    def abandon(self, before: datetime) -> int: ...
+    def forget(self, before: datetime) -> int: ...
 
 
 class Audit(Protocol):

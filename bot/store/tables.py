@@ -94,6 +94,32 @@ RUNS = sa.Table(
     sa.Index(None, "updated_at"),
 )
 
+# What each account has spent and holds back, and its cap when it was last looked at; in billionths
+# of a dollar.
+SPENDING = sa.Table(
+    "spending",
+    METADATA,
+    sa.Column("account", sa.Text, primary_key=True),
+    sa.Column("spent", sa.BigInteger, nullable=False),
+    sa.Column("held", sa.BigInteger, nullable=False),
+    sa.Column("at", Instant, nullable=False),
+    sa.Column("cap", sa.BigInteger),
+)
+
+MODEL_CALLS = sa.Table(
+    "model_calls",
+    METADATA,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("run", sa.Text, nullable=False),
+    sa.Column("at", Instant, nullable=False),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("held", sa.BigInteger, nullable=False),
+    sa.Column("accounts", sa.Text, nullable=False),
+    sa.Column("record", sa.Text, nullable=False),
+    sa.Index(None, "run", "at"),
+    sa.Index(None, "at"),
+)
+
 AUDIT = sa.Table(
     "audit",
     METADATA,
