@@ -137,6 +137,8 @@ class Proxy:
             gone.cancel()
             work.cancel()
             await asyncio.wait((work, gone))
+            if not work.cancelled():
+                work.result()  # so that a fault of ours does not pass in silence
 
     async def cut(self) -> None:
         """End the calls under way, and wait until everything is settled."""
@@ -220,10 +222,10 @@ class Proxy:
 
     async def _carry(self, ask: Asked, scope: Scope, reply: Reply, seen: _Seen) -> None:
         """Carry the request to the vendor, and the reply back."""
-        request = self._client.build_request(
+        address = apis.address(self._grant.base_url, ask.match.below)
+        request = httpx.Request(
             ask.match.route.method,
-            apis.address(self._grant.base_url, ask.match.below),
-            params=_query(scope) or None,
+            f"{address}?{query}" if (query := _query(scope)) else address,
             headers=self._headers(scope),
             content=ask.body or None,
         )
@@ -377,6 +379,8 @@ def _kind(response: httpx.Response) -> str:
 
 def _query(scope: Scope) -> str:
     """Return the query's harmless part: an agent's `key` stands there as well."""
+    if not scope["query_string"]:
+        return ""
     pairs = parse_qsl(scope["query_string"].decode("latin-1"))
     return urlencode([(name, value) for name, value in pairs if name in _QUERY])
 

@@ -52,6 +52,7 @@ class Door:
         """Make the socket, for at most so many *connections* at one time."""
         config = uvicorn.Config(
             self._proxy,
+            interface="asgi3",
             ws="none",
             lifespan="off",
             log_config=None,

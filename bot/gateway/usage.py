@@ -95,13 +95,10 @@ class Meter:
 
 def _decoded(data: bytes) -> list[_Told]:
     """Return the JSON object in *data*, or those of a list, which is how Gemini may stream."""
-    try:
+    with suppress(ValueError, RecursionError):
         return [msgspec.json.decode(data, type=_Told)]
-    except msgspec.ValidationError:  # JSON, but no object
-        with suppress(msgspec.ValidationError):
-            return msgspec.json.decode(data, type=list[_Told])
-    except (ValueError, RecursionError):
-        pass
+    with suppress(ValueError, RecursionError):
+        return msgspec.json.decode(data, type=list[_Told])
     return []
 
 

@@ -21,7 +21,18 @@ from bot.store.tables import MODEL_CALLS, SPENDING
 
 OPEN, SETTLED = "open", "settled"
 
+# Statements, made once: to make one takes longer than to execute it.
 _NEW_CALL = MODEL_CALLS.insert()
+_CLOSED = (
+    MODEL_CALLS.update()
+    .where(MODEL_CALLS.c.state == sa.literal_column(f"'{OPEN}'"))  # else its index is not seen
+    .values(state=SETTLED)
+    .returning(MODEL_CALLS.c.held, MODEL_CALLS.c.accounts, MODEL_CALLS.c.at)
+)
+_SETTLED = _CLOSED.where(MODEL_CALLS.c.id == sa.bindparam("which")).values(
+    record=sa.bindparam("ended")
+)
+_ABANDONED = _CLOSED.where(MODEL_CALLS.c.at < sa.bindparam("before"))
 _Closed = sa.Row[int, str, datetime]  # what a call held back, in which accounts, since when
 
 
@@ -75,8 +86,8 @@ class SqlLedger:
     def settle(self, call: Call) -> None:
         """Replace what was held back for *call* by what it cost."""
         with self._database.write_swiftly() as connection:
-            settled = {"state": SETTLED, "record": _record(call)}
-            closed = _close(connection, MODEL_CALLS.c.id == call.id, settled)
+            ended = {"which": call.id, "ended": _record(call)}
+            closed = connection.execute(_SETTLED, ended).all()
             _release(connection, [(row, call.cost_nano or 0) for row in closed])
 
     def spent(self, account: str) -> Spend:
@@ -100,7 +111,7 @@ class SqlLedger:
     def abandon(self, before: datetime) -> int:
         """Settle the open calls from before *before* at what was held back; return how many."""
         with self._database.write_swiftly() as connection:
-            closed = _close(connection, MODEL_CALLS.c.at < before, {"state": SETTLED})
+            closed = connection.execute(_ABANDONED, {"before": before}).all()
             _release(connection, [(row, row.held) for row in closed])
         return len(closed)
 
@@ -131,7 +142,7 @@ def _count(connection: sa.Connection, changes: Sequence["_Change"]) -> set[str]:
 
 @cache
 def _counting(dialect: str) -> Any:
-    """Return the statement that changes accounts; to build it each time would cost more than it."""
+    """Return the statement that changes accounts."""
     row = (sqlite if dialect == "sqlite" else postgresql).insert(SPENDING)
     new = row.excluded
     after = SPENDING.c.spent + SPENDING.c.held + new.spent + new.held
@@ -152,19 +163,6 @@ def _all_made(accounts: Sequence[Account], made: set[str]) -> None:
     for account in accounts:
         if account.name not in made:
             raise _AtCapError(account)
-
-
-def _close(
-    connection: sa.Connection, which: sa.ColumnElement[bool], settled: dict[str, str]
-) -> Sequence[_Closed]:
-    """Mark open calls as settled; return what each held back, and where."""
-    statement = (
-        MODEL_CALLS.update()
-        .where(which, MODEL_CALLS.c.state == OPEN)
-        .values(settled)
-        .returning(MODEL_CALLS.c.held, MODEL_CALLS.c.accounts, MODEL_CALLS.c.at)
-    )
-    return connection.execute(statement).all()
 
 
 def _release(connection: sa.Connection, closed: Sequence[tuple[_Closed, int]]) -> None:

@@ -117,7 +117,13 @@ MODEL_CALLS = sa.Table(
     sa.Column("accounts", sa.Text, nullable=False),
     sa.Column("record", sa.Text, nullable=False),
     sa.Index(None, "run", "at"),
-    sa.Index(None, "at"),
+)
+# Only the few that are open: who looks for those that nobody settled shall not read all of history.
+sa.Index(
+    "ix_model_calls_open",
+    MODEL_CALLS.c.at,
+    sqlite_where=MODEL_CALLS.c.state == "open",
+    postgresql_where=MODEL_CALLS.c.state == "open",
 )
 
 AUDIT = sa.Table(

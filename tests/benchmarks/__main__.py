@@ -2,8 +2,9 @@
 
 from rich.console import Console
 
-from tests.benchmarks import classify, intake
+from tests.benchmarks import classify, gateway, intake
 
 if __name__ == "__main__":
     classify.run(Console())
     intake.run(Console())
+    gateway.run(Console())

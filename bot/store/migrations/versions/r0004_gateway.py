@@ -32,7 +32,13 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name="pk_model_calls"),
     )
     op.create_index("ix_model_calls_run_at", "model_calls", ["run", "at"])
-    op.create_index("ix_model_calls_at", "model_calls", ["at"])
+    op.create_index(
+        "ix_model_calls_open",
+        "model_calls",
+        ["at"],
+        sqlite_where=sa.text("state = 'open'"),
+        postgresql_where=sa.text("state = 'open'"),
+    )
 
 
 def downgrade() -> None:
