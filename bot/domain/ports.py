@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from bot.domain.answers import Answer
-from bot.domain.models import Account, Call, Grant, Spend
+from bot.domain.models import Account, Call, Grant, Origin, Spend
 from bot.domain.runs import Fence, Run
 from bot.domain.values import (
     Card,
@@ -93,11 +93,44 @@ class Trees(Protocol):
     def push(self, repo: str, branch: str, commit: Sha, lease: Sha, remote: Remote) -> str: ...
 
 
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """When a running command is given up before its time is over.
+
+    After `quiet_s` without a word, after `most_bytes` of output, or when it has printed `circle`
+    for the twentieth time: the words of a program that goes round in circles.
+    """
+
+    quiet_s: float | None = None
+    most_bytes: int | None = None
+    circle: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Kit:
+    """What an agent gets besides the tree.
+
+    `home` is a folder of the host that becomes its home folder, instead of a new and empty one.
+    `socket` is a Unix socket of the host, which it finds at the URL that `Sandbox.reach` yields.
+    """
+
+    home: Path | None = None
+    socket: Path | None = None
+    watch: Watch = Watch()
+
+
+NO_KIT = Kit()
+
+
 class Sandbox(Protocol):
-    """Runs a command over a tree, without network, within limits; `stop` is asked every second."""
+    """Runs a command over a tree, without network, within limits; `stop` is asked every second.
+
+    Within the block of `reach`, a command whose kit holds the socket finds it at that URL.
+    """
 
     @property
     def name(self) -> str: ...
+    def reach(self, socket: Path) -> AbstractContextManager[str]: ...
     def run(
         self,
         command: Sequence[str],
@@ -107,17 +140,24 @@ class Sandbox(Protocol):
         stdin: bytes = b"",
         env: Mapping[str, str] | None = None,
         stop: Callable[[], bool] = ...,
+        kit: Kit = ...,
     ) -> "Finished": ...
 
 
 class Finished(Value, frozen=True):
-    """How a sandboxed command ended; output is capped, head and tail kept."""
+    """How a sandboxed command ended; output is capped, head and tail kept.
+
+    `fault` says why it was killed, "" when it ended by itself; a command that is silent for too
+    long has timed out, one that prints without end is endless.
+    """
 
     exit_code: int
     output: str
     seconds: float
     timed_out: bool = False
     stopped: bool = False
+    endless: bool = False
+    fault: str = ""
 
 
 class Gatekeeper(Protocol):
@@ -132,11 +172,34 @@ class Gatekeeper(Protocol):
 # --- Backends ---------------------------------------------------------------------------------
 
 
+class Terms(Value, frozen=True):
+    """On what terms a backend works.
+
+    With a `question` it is asked that and nothing else, and shall change nothing. `resume` is the
+    `Answer.session` of an earlier call of the same backend, to go on from there; where that is not
+    possible it starts anew. `origin` says on whose account its calls go.
+    """
+
+    question: str = ""
+    resume: str = ""
+    origin: Origin | None = None
+
+
+ORDINARY = Terms()
+
+
 class Backends(Protocol):
     """The backends of the configuration, by name, and `fixers`."""
 
     def run(
-        self, backend: str, *, fallback: bool, task: Task, tree: Path, stop: Callable[[], bool]
+        self,
+        backend: str,
+        *,
+        fallback: bool,
+        task: Task,
+        tree: Path,
+        stop: Callable[[], bool],
+        terms: Terms = ...,
     ) -> Answer: ...
 
 

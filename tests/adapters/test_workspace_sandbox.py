@@ -12,6 +12,7 @@ import pytest
 
 from bot.config.schema import SandboxConfig
 from bot.domain.errors import NeedsPerson
+from bot.domain.ports import Kit
 from bot.workspace.process import HEAD, TAIL
 from bot.workspace.sandbox import Bubblewrap, NoSandbox, choose
 from bot.workspace.toolpath import tool_path
@@ -133,8 +134,8 @@ def test_known_holes_are_closed(bubblewrap):
 class Leaky(Bubblewrap):
     """A sandbox whose world holds the host's root and network."""
 
-    def _world(self, tree: Path, env: Mapping[str, str]) -> list[str]:
-        words = [word for word in super()._world(tree, env) if word != "--unshare-net"]
+    def _world(self, tree: Path, env: Mapping[str, str], kit: Kit) -> list[str]:
+        words = [word for word in super()._world(tree, env, kit) if word != "--unshare-net"]
         at = words.index("--bind")
         return [*words[:at], "--bind", "/", "/", "--proc", "/proc", *words[at:]]
 
