@@ -35,7 +35,7 @@ repository needs to change, answer `NO CHANGE NEEDED` and say why."""
 
 def work(job: Job) -> Answer:
     """Ask the model once, and apply what it answers."""
-    where = endpoint(job.config)
+    where = endpoint(job.config, job.socket)
     if isinstance(where, Answer):
         return where
     result = job.chat.complete(
@@ -53,19 +53,20 @@ def work(job: Job) -> Answer:
     if (marker := markers.found(job.config.usage_markers, result.text)) is not None:
         detail = f"{job.config.name} said {marker!r}, a usage marker"
         return Answer(Ending.USAGE_LIMIT, detail=detail, usage=usage)
+    if job.question:
+        return Answer(Ending.EDITED, text=prompt.clean(result.text)[:_TOLD], usage=usage)
     ending, detail = _applied(job, result.text)
     text = prompt.clean(result.text)[:_TOLD]
     return Answer(ending, text=text, detail=detail, usage=usage)
 
 
 def messages(job: Job) -> tuple[Message, ...]:
-    """Return the conversation: the rules, then the task with the files that matter."""
+    """Return the conversation: rules and task, or the question; with the files that matter."""
     view = TreeView(job.tree)
-    parts = (prompt.describe(job.task), context.files(view, job.task), context.listing(view))
-    return (
-        Message("system", f"{prompt.RULES}\n\n{FORMAT}"),
-        Message("user", "\n\n".join(part for part in parts if part)),
-    )
+    asked = job.question or prompt.describe(job.task)
+    parts = (asked, context.files(view, job.task), context.listing(view))
+    said = Message("user", "\n\n".join(part for part in parts if part))
+    return (said,) if job.question else (Message("system", f"{prompt.RULES}\n\n{FORMAT}"), said)
 
 
 def _applied(job: Job, answer: str) -> tuple[Ending, str]:

@@ -3,29 +3,62 @@
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from bot.backends import command, fixers, patch_worker
+from bot.backends import (
+    aider,
+    claude,
+    codex,
+    command,
+    endpoints,
+    fixers,
+    gemini,
+    opencode,
+    patch_worker,
+    qwen,
+)
 from bot.backends.base import Backend, Chat, Job
-from bot.backends.run import run
+from bot.backends.homes import Homes
+from bot.backends.run import Surroundings, run
 from bot.config.schema import BackendConfig, Configuration
 from bot.domain.answers import Answer, Ending
-from bot.domain.ports import Sandbox
+from bot.domain.models import Origin
+from bot.domain.ports import ORDINARY, Gateway, Sandbox, Terms
 from bot.domain.values import Task
 
 BACKENDS: Mapping[str, Backend] = {
+    "aider": aider,
+    "claude": claude,
+    "codex": codex,
     "command": command,
     "fixers": fixers,
+    "gemini": gemini,
+    "opencode": opencode,
     "patch_worker": patch_worker,
+    "qwen": qwen,
 }
 _FIXERS = BackendConfig("fixers", "fixers", "", price_in=0.0, price_out=0.0)
 
 
 class Registry:
-    """The backends of the configuration in force, and `fixers`."""
+    """The backends of the configuration in force, and `fixers`.
 
-    def __init__(self, config: Callable[[], Configuration], sandbox: Sandbox, chat: Chat) -> None:
+    Models are reached through the gateway; agents have no other way. Their sessions are kept below
+    *homes*; without it each call is a new one.
+    """
+
+    def __init__(
+        self,
+        config: Callable[[], Configuration],
+        sandbox: Sandbox,
+        chat: Chat,
+        *,
+        gateway: Gateway | None = None,
+        homes: Path | None = None,
+    ) -> None:
         self._config = config
         self._sandbox = sandbox
         self._chat = chat
+        self._gateway = gateway
+        self._homes = Homes(homes)
 
     def run(
         self,
@@ -35,14 +68,42 @@ class Registry:
         task: Task,
         tree: Path,
         stop: Callable[[], bool],
+        terms: Terms = ORDINARY,
     ) -> Answer:
         """Have the backend called *backend* mend *tree*; every end is an answer."""
         config = self._named(backend, fallback=fallback)
         if config is None or not config.enabled:
             state = "is not configured" if config is None else "is disabled"
             return Answer(Ending.NOT_FOUND, detail=f"backend {backend} {state}")
-        job = Job(config, task, tree, self._sandbox, self._chat, stop)
-        return run(BACKENDS[kind(config)], job)
+        around = self._around(config, terms.origin or Origin("", 0, task.pull, "", backend))
+        if isinstance(around, Answer):
+            return around
+        job = Job(
+            config,
+            task,
+            tree,
+            self._sandbox,
+            self._chat,
+            stop,
+            question=terms.question,
+            resume=terms.resume,
+        )
+        return run(BACKENDS[kind(config)], job, around)
+
+    def _around(self, config: BackendConfig, origin: Origin) -> Surroundings | Answer:
+        """Return what the backend is run with, or why it cannot be."""
+        kind_ = kind(config)
+        if kind_ not in {"patch_worker", *endpoints.AGENTS}:
+            return Surroundings(self._homes)
+        if (gateway := self._gateway) is None:
+            if kind_ == "patch_worker":  # it has no sandbox, so it can call by itself
+                return Surroundings(self._homes)
+            detail = f"backend {config.name} needs the gateway, which does not run here"
+            return Answer(Ending.NOT_FOUND, detail=detail)
+        grant = endpoints.grant(config, kind_, origin, self._config().budget)
+        if isinstance(grant, Answer):
+            return grant
+        return Surroundings(self._homes, lambda: gateway.open(grant))
 
     def _named(self, backend: str, *, fallback: bool) -> BackendConfig | None:
         if backend == _FIXERS.name:
@@ -54,7 +115,12 @@ class Registry:
 
 
 def kind(config: BackendConfig) -> str:
-    """Return the name of the module that serves a backend: its type, else what its keys imply."""
+    """Return the name of the module that serves a backend: its type, else what its keys imply.
+
+    A command of one's own comes before the agent that the type names.
+    """
+    if config.backend_type in endpoints.AGENTS and config.command:
+        return "command"
     if config.backend_type in BACKENDS:
         return config.backend_type
     return "command" if config.command else "patch_worker"

@@ -196,6 +196,18 @@ def test_options_are_inherited_from_the_backend_that_the_type_names(read):
     assert found.origin["backends.a.options"].endswith("llm_config.toml:2 (backends.codex.options)")
 
 
+def test_options_for_questions_are_inherited_by_themselves(read):
+    found = read(
+        '[backends.codex]\noptions=["-x"]\noptions_for_noedit=["-q"]\noptions_for_resume=["-r"]\n'
+        '[backends.a]\nbackend_type="codex"\noptions=[]\n'
+        '[backends.b]\nbackend_type="codex"\noptions_for_noedit=[]\n'
+    )
+    codex, a, b = (found.backends[name] for name in ("codex", "a", "b"))
+    assert (codex.options_for_noedit, codex.options_for_resume) == (("-q",), ("-r",))
+    assert (a.options, a.options_for_noedit, a.options_for_resume) == ((), ("-q",), ())
+    assert (b.options, b.options_for_noedit) == (("-x",), ())
+
+
 def test_variables_win_over_the_file_and_shared_ones_do_not(read):
     text = '[backends.grok-4.1-fast]\napi_key="f"\n[backends.b]\nopenai_base_url="http://file"\n'
     found = read(
