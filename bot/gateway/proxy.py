@@ -223,6 +223,7 @@ class Proxy:
     async def _carry(self, ask: Asked, scope: Scope, reply: Reply, seen: _Seen) -> None:
         """Carry the request to the vendor, and the reply back."""
         address = apis.address(self._grant.base_url, ask.match.below)
+        # Made by hand: a client's own takes cookies along, from one pull request to another.
         request = httpx.Request(
             ask.match.route.method,
             f"{address}?{query}" if (query := _query(scope)) else address,

@@ -2,7 +2,6 @@
 
 import ssl
 from functools import cache
-from http.cookiejar import CookieJar, DefaultCookiePolicy
 from urllib.parse import urlsplit
 
 import httpx
@@ -32,15 +31,12 @@ def tls() -> ssl.SSLContext:
 def client(silence_s: float) -> httpx.AsyncClient:
     """Return a client for every vendor; *silence_s* bounds each wait for the next bytes.
 
-    It follows no redirect, since a key must not go where a vendor's reply says; and it keeps no
-    cookie, since what it carries belongs to different pull requests.
+    It follows no redirect: a key must not go where a vendor's reply says.
     """
-    no_cookies = CookieJar(DefaultCookiePolicy(allowed_domains=()))
     return httpx.AsyncClient(
         verify=tls(),
         timeout=httpx.Timeout(silence_s, connect=CONNECT_S),
         limits=httpx.Limits(max_connections=None, max_keepalive_connections=32),
-        cookies=no_cookies,
         follow_redirects=False,
     )
 

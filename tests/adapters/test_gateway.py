@@ -1,6 +1,7 @@
 """The gateway over real sockets: an agent on one side, a vendor's API on the other."""
 
 import json
+import socket
 import threading
 from collections.abc import Iterator
 from datetime import timedelta
@@ -410,6 +411,60 @@ class TestCaps:
             gate.client.post("/v1/chat/completions", json=CHAT)
             gate.client.post("/v1/chat/completions", json=CHAT)
         assert gate.spent() == [Spend(spent_nano=5_000_000)] * 5
+
+    def test_a_call_waits_for_what_the_one_before_lets_go_of(self):
+        class Slow(MemoryLedger):
+            asked = threading.Event()
+
+            def reserve(self, call, accounts):
+                self.asked.set()
+                return super().reserve(call, accounts)
+
+            def settle(self, call):
+                self.asked.clear()
+                assert not self.asked.wait(0.2), "the next call did not wait"
+                super().settle(call)
+
+        caps = Caps(per_pull_usd=0.005)  # a call may cost 0.004, and costs 0.0025
+        with (
+            model_api(says(reply(200, {"usage": USAGE}))) as upstream,
+            opened(a_grant(upstream.url, caps=caps), ledger=Slow()) as gate,
+        ):
+            first, second = ({**CHAT, "max_tokens": most} for most in (370, 200))
+            statuses = [
+                gate.client.post("/v1/chat/completions", json=body).status_code
+                for body in (first, second)
+            ]
+        assert statuses == [200, 200]
+        assert gate.spent() == [Spend(spent_nano=5_000_000)] * 5
+
+    def test_an_agent_that_hangs_up_while_money_is_held_back_leaves_none_held(self):
+        class Slow(MemoryLedger):
+            entered, gone = threading.Event(), threading.Event()
+
+            def reserve(self, call, accounts):
+                self.entered.set()
+                self.gone.wait(WAIT_S)
+                return super().reserve(call, accounts)
+
+        ledger = Slow()
+        with (
+            model_api(says(reply(200, {}))) as upstream,
+            opened(a_grant(upstream.url), ledger=ledger) as gate,
+            socket.socket(socket.AF_UNIX) as connection,
+        ):
+            connection.connect(str(gate.door.socket))
+            body = json.dumps(CHAT).encode()
+            head = f"POST /v1/responses HTTP/1.1\r\nhost: x\r\ncontent-length: {len(body)}\r\n\r\n"
+            connection.sendall(head.encode() + body)
+            assert ledger.entered.wait(WAIT_S)
+            connection.close()
+            while not gate.door.calls():  # until the gateway has noticed
+                gate.client.get("/nowhere")
+            ledger.gone.set()
+        assert (gate.call.ending, gate.call.cost_nano, upstream.seen) == (Ending.KILLED, 0, [])
+        assert gate.spent() == [Spend()] * 5
+        assert len(ledger.calls("run-1")) == 1
 
     def test_what_a_dead_process_held_back_is_counted_as_spent(self, model):
         ledger = MemoryLedger()
