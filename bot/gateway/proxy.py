@@ -24,11 +24,12 @@ from bot.domain.chat import Failed
 from bot.domain.errors import BotError
 from bot.domain.models import NANO, Account, Call, Grant, Tokens, cost_nano
 from bot.domain.ports import Clock
-from bot.gateway import apis, asked, replies, upstream
+from bot.gateway import apis, asked, replies
 from bot.gateway.asked import Asked
 from bot.gateway.books import Books
 from bot.gateway.events import Events, hidden
 from bot.gateway.reply import Reply, passed
+from bot.gateway.upstream import FAULTS, UNSENT, Upstream, fault, host
 from bot.gateway.usage import Meter
 
 _MB = 1024 * 1024
@@ -103,14 +104,14 @@ class Proxy:
     """Serves one grant; `cut` ends what is under way."""
 
     def __init__(
-        self, grant: Grant, books: Books, client: httpx.AsyncClient, clock: Clock, limits: Limits
+        self, grant: Grant, books: Books, upstream: Upstream, clock: Clock, limits: Limits
     ) -> None:
         self._grant = grant
         self._books = books
-        self._client = client
+        self._upstream = upstream
         self._clock = clock
         self._limits = limits
-        self._host = upstream.host(grant.base_url)
+        self._host = host(grant.base_url)
         self._key = grant.key.reveal().encode() if grant.key is not None else b""
         self._room = asyncio.Semaphore(limits.calls)
         self._working: set[asyncio.Task[None]] = set()
@@ -141,13 +142,12 @@ class Proxy:
                 work.result()  # so that a fault of ours does not pass in silence
 
     async def cut(self) -> None:
-        """End the calls under way, and wait until everything is settled."""
+        """End the calls under way, each with an error for its agent."""
         working = set(self._working)
         for work in working:
             work.cancel()
         if working:
             await asyncio.wait(working)
-        await self._books.settled()
 
     async def _answer(
         self, match: apis.Match, scope: Scope, body: bytes | None, reply: Reply
@@ -169,13 +169,15 @@ class Proxy:
             words = f"{self._host} did not end within {self._limits.call_s:g} s"
             seen.failed = Failed(Ending.TIMEOUT, words)
             await _tried(reply.fail(_STATUSES[Ending.TIMEOUT], seen.failed))
-        except upstream.FAULTS as error:
-            seen.spending = seen.spending and not isinstance(error, upstream.UNSENT)
-            seen.failed = upstream.fault(error, self._host, self._limits.silence_s)
+        except FAULTS as error:
+            seen.spending = seen.spending and not isinstance(error, UNSENT)
+            seen.failed = fault(error, self._host, self._limits.silence_s)
             await _tried(reply.fail(_STATUSES[seen.failed.ending], seen.failed))
         except asyncio.CancelledError:
-            seen.failed = seen.failed or Failed(Ending.KILLED, "the call was cut off")
-            await _tried(reply.fail(_STATUSES[Ending.KILLED], seen.failed))
+            cut = Failed(Ending.KILLED, "the call was cut off")
+            if not seen.meter.finished:  # else the agent had all it wanted
+                seen.failed = seen.failed or cut
+            await _tried(reply.fail(_STATUSES[Ending.KILLED], cut))
         finally:
             if match.route.paid:
                 self._books.end(self._ended(call, seen, reply.status))
@@ -223,15 +225,12 @@ class Proxy:
     async def _carry(self, ask: Asked, scope: Scope, reply: Reply, seen: _Seen) -> None:
         """Carry the request to the vendor, and the reply back."""
         address = apis.address(self._grant.base_url, ask.match.below)
-        # Made by hand: a client's own takes cookies along, from one pull request to another.
-        request = httpx.Request(
-            ask.match.route.method,
-            f"{address}?{query}" if (query := _query(scope)) else address,
-            headers=self._headers(scope),
-            content=ask.body or None,
-        )
+        if query := _query(scope):
+            address += f"?{query}"
         seen.spending = ask.match.route.paid
-        response = await self._client.send(request, stream=True)
+        response = await self._upstream.send(
+            ask.match.route.method, address, self._headers(scope), ask.body
+        )
         try:
             if not response.is_success:
                 seen.spending = False

@@ -20,9 +20,9 @@ from uvicorn.server import ServerState
 
 from bot.domain.models import Call, Grant
 from bot.domain.ports import Clock, Ledger, Telemetry
-from bot.gateway import upstream
 from bot.gateway.books import Books
 from bot.gateway.proxy import Limits, Proxy
+from bot.gateway.upstream import Upstream
 
 _LINGER_S = 10.0  # for an agent that does not take what it is sent
 _EVERYBODY = 0o666  # inside the sandbox the agent is another user; outside the folder is closed
@@ -82,6 +82,7 @@ class Door:
             connection.transport.close()
         if answering := set(self._state.tasks):
             await asyncio.wait(answering, timeout=_LINGER_S)
+        await self._books.settled()
         self._path.unlink(missing_ok=True)
 
 
@@ -104,7 +105,7 @@ class Gateway:
         self._limits = limits or Limits()
         self._numbers = count(1)
         self._doors: set[Door] = set()
-        self._client = upstream.client(self._limits.silence_s)
+        self._upstream = Upstream(self._limits.silence_s)
         self._running: _Running | None = None
 
     def start(self) -> None:
@@ -135,7 +136,7 @@ class Gateway:
 
     async def _opened(self, grant: Grant, folder: Path) -> Door:
         books = Books(grant, self._ledger, self._telemetry)
-        proxy = Proxy(grant, books, self._client, self._clock, self._limits)
+        proxy = Proxy(grant, books, self._upstream, self._clock, self._limits)
         door = Door(folder / "socket", proxy, books)
         await door.listen(self._limits.connections)
         self._doors.add(door)
@@ -148,7 +149,7 @@ class Gateway:
     async def _close(self) -> None:
         for door in list(self._doors):
             await self._closed(door)
-        await self._client.aclose()
+        await self._upstream.close()
 
 
 class _Running:

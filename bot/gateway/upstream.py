@@ -1,8 +1,10 @@
 """How calls leave for a vendor, and what it means when they do not arrive."""
 
 import ssl
+from collections.abc import Mapping
 from functools import cache
 from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 import httpx
 
@@ -28,17 +30,48 @@ def tls() -> ssl.SSLContext:
     return ssl.create_default_context()
 
 
-def client(silence_s: float) -> httpx.AsyncClient:
-    """Return a client for every vendor; *silence_s* bounds each wait for the next bytes.
+class Upstream:
+    """Carries requests to vendors over connections that are kept.
 
-    It follows no redirect: a key must not go where a vendor's reply says.
+    A client without a client's comforts, each of which would be a fault here: it follows no
+    redirect, since a key must not go where a reply says; it keeps no cookie, since the next request
+    is another pull request's; it adds no header. `silence_s` bounds each wait for the next bytes.
     """
-    return httpx.AsyncClient(
-        verify=tls(),
-        timeout=httpx.Timeout(silence_s, connect=CONNECT_S),
-        limits=httpx.Limits(max_connections=None, max_keepalive_connections=32),
-        follow_redirects=False,
-    )
+
+    def __init__(self, silence_s: float) -> None:
+        patience = {"read": silence_s, "write": silence_s, "pool": silence_s}
+        self._extensions = {"timeout": {**patience, "connect": CONNECT_S}}
+        self._transports: dict[str | None, httpx.AsyncHTTPTransport] = {}
+
+    async def send(
+        self, method: str, url: str, headers: Mapping[str, str], body: bytes
+    ) -> httpx.Response:
+        """Send a request and return the reply, of which the body is still to be read."""
+        request = httpx.Request(
+            method, url, headers=headers, content=body or None, extensions=self._extensions
+        )
+        return await self._transport(request.url).handle_async_request(request)
+
+    async def close(self) -> None:
+        """Close all connections."""
+        for transport in self._transports.values():
+            await transport.aclose()
+
+    def _transport(self, url: httpx.URL) -> httpx.AsyncHTTPTransport:
+        proxy = proxy_of(url.scheme, url.host)
+        if proxy not in self._transports:
+            limits = httpx.Limits(max_connections=None, max_keepalive_connections=32)
+            transport = httpx.AsyncHTTPTransport(verify=tls(), limits=limits, proxy=proxy)
+            self._transports[proxy] = transport
+        return self._transports[proxy]
+
+
+@cache
+def proxy_of(scheme: str, host: str) -> str | None:
+    """Return the proxy that this machine's environment names for a host."""
+    proxies = getproxies()
+    proxy = proxies.get(scheme) or proxies.get("all")
+    return None if proxy is None or proxy_bypass(host) else proxy
 
 
 def host(url: str) -> str:

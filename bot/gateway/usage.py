@@ -33,15 +33,21 @@ class _Told(msgspec.Struct):
     error: Any = None
     message: Any = None
     response: Any = None
+    candidates: Any = None
     code: Any = None
 
 
 class Meter:
-    """Watches one reply; `failure` is the error that it told of, `complete` whether all tokens."""
+    """Watches one reply.
+
+    `failure` is the error that it told of; `complete` says whether it told its tokens, so far, and
+    `finished` whether it said its last word.
+    """
 
     def __init__(self) -> None:
         self.bytes = 0
         self.complete = False
+        self.finished = False
         self.failure: Failed | None = None
         self._usage: dict[str, Any] = {}
 
@@ -88,6 +94,7 @@ class Meter:
         if isinstance(usage, dict):
             self._usage |= {key: one for key, one in usage.items() if one is not None}
             self.complete = self.complete or told.message is None
+            self.finished = self.complete and _last(told.candidates)
         error = told.error or inner.get("error")
         if self.failure is None and (error or told.type == "error"):
             self.failure = replies.told(error or {"code": told.code, "message": told.message})
@@ -100,6 +107,13 @@ def _decoded(data: bytes) -> list[_Told]:
     with suppress(ValueError, RecursionError):
         return msgspec.json.decode(data, type=list[_Told])
     return []
+
+
+def _last(candidates: Any) -> bool:
+    """Tell whether tokens that came with these are the last: Gemini tells them all the while."""
+    if not isinstance(candidates, list):
+        return True
+    return any(isinstance(one, dict) and one.get("finishReason") for one in candidates)
 
 
 def _tokens(usage: Mapping[str, Any]) -> Tokens:

@@ -533,6 +533,22 @@ class TestBreaks:
         assert ending_of(gate.door.calls()) is None
         assert gate.spent() == [Spend(spent_nano=gate.call.cost_nano or -1)] * 5
 
+    def test_an_agent_that_has_all_it_wanted_may_hang_up(self):
+        over = threading.Event()
+
+        def script(_request) -> Iterator[bytes]:
+            yield stream() + piece(event({"usage": USAGE}) + b"data: [DONE]\n\n")
+            over.wait(WAIT_S)
+            yield piece(b"")
+
+        with model_api(script) as upstream:
+            with opened(a_grant(upstream.url)) as gate:
+                body = {**CHAT, "stream": True}
+                with gate.client.stream("POST", "/v1/chat/completions", json=body) as answer:
+                    assert b"[DONE]" in next(answer.iter_raw())
+            over.set()
+        assert (gate.call.ending, gate.call.tokens) == (None, Tokens(1000, 50))
+
     @pytest.mark.parametrize("stops", ["door", "gateway"])
     def test_a_gateway_that_stops_ends_streams_properly(self, stops):
         begun, read = threading.Event(), []

@@ -28,6 +28,7 @@ from bot.domain.models import (
 from bot.domain.values import PullRef, Secret
 from bot.gateway import apis, replies
 from bot.gateway.events import Events
+from bot.gateway.upstream import proxy_of
 from bot.gateway.usage import Meter
 
 KEY = Secret("sk-canary")
@@ -188,6 +189,14 @@ def test_an_error_inside_a_stream_is_told_by_its_name(event: dict[str, Any], end
     assert meter.failure.ending is ending
 
 
+def test_gemini_tells_its_tokens_before_its_last_word():
+    meter = Meter()
+    meter.watch(line({"candidates": [{"content": {}}], **GEMINI}))
+    assert (meter.complete, meter.finished) == (True, False)
+    meter.watch(line({"candidates": [{"finishReason": "STOP"}], **GEMINI}))
+    assert meter.finished
+
+
 def test_a_spent_subscription_is_told_from_a_short_limit():
     body = json.dumps({"error": {"type": "rate_limit_error", "message": "later"}}).encode()
     spent = {"anthropic-ratelimit-unified-status": "rejected", "retry-after": "10800"}
@@ -222,6 +231,14 @@ def test_a_version_stands_once_in_an_address(api: Api, base: str, path: str, add
     match = apis.match(api, method, path)
     assert match is not None
     assert apis.address(base, match.below) == address
+
+
+def test_the_machines_own_proxy_is_used(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("https_proxy", "http://proxy.example:3128")
+    monkeypatch.setenv("no_proxy", "inside.example")
+    assert proxy_of("https", "vendor.example") == "http://proxy.example:3128"
+    assert proxy_of("https", "inside.example") is None
+    assert proxy_of("http", "vendor.example") is None
 
 
 @pytest.mark.parametrize("api", Api)
