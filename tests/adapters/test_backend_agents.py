@@ -502,16 +502,17 @@ echo '{"type":"turn.completed","usage":{}}'
 """
 
 
-@pytest.fixture(params=["bubblewrap", "none"])
-def sandbox_for(request):
-    def made(bin_: Path) -> Sandbox:
-        path = f"{bin_}:{TOOLS}"
-        if request.param == "none":
-            return NoSandbox(SandboxConfig(), path)
-        skip_without_bubblewrap()
-        return Bubblewrap(SandboxConfig(), path)
+def inside(bin_: Path) -> Sandbox:
+    """Return the real sandbox with what is in a folder on its PATH."""
+    skip_without_bubblewrap()
+    return Bubblewrap(SandboxConfig(), f"{bin_}:{TOOLS}")
 
-    return made
+
+def outside(bin_: Path) -> Sandbox:
+    return NoSandbox(SandboxConfig(), f"{bin_}:{TOOLS}")
+
+
+either = pytest.mark.parametrize("sandbox_for", [inside, outside])
 
 
 def program(tmp_path: Path, script: str, name: str = "codex") -> Path:
@@ -546,9 +547,10 @@ def tree(tmp_path) -> Path:
     return fill(tmp_path / "tree", {"a.py": "x = 1\n"})
 
 
-def test_an_agent_gets_the_prompt_a_home_and_the_gateways_address(sandbox_for, tmp_path, tree):
+@either
+def test_an_agent_gets_the_prompt_a_home_and_the_gateways_address(tmp_path, tree):
     script = 'cat > got; env >> got; ls -A "$HOME" >> got\n' + PROPER
-    answer = run(sandbox_for(program(tmp_path, script)), tree)
+    answer = run(inside(program(tmp_path, script)), tree)
     got = (tree / "got").read_text()
     assert answer.ending is Ending.EDITED
     assert "Never weaken" in got
@@ -556,61 +558,63 @@ def test_an_agent_gets_the_prompt_a_home_and_the_gateways_address(sandbox_for, t
     assert sorted(texts(tree)) == ["a.py", "got"]
 
 
-def test_settings_lie_in_the_home_of_the_agent(sandbox_for, tmp_path, tree):
+@either
+def test_settings_lie_in_the_home_of_the_agent(tmp_path, tree):
     script = (
         'cat "$HOME/.gemini/settings.json"; echo; echo \'{"type":"result","status":"success"}\''
     )
-    answer = run(sandbox_for(program(tmp_path, script, "gemini")), tree, cli="gemini")
+    answer = run(inside(program(tmp_path, script, "gemini")), tree, cli="gemini")
     assert answer.ending is Ending.INVALID, "it said and did nothing"
     assert texts(tree) == {"a.py": "x = 1\n"}
 
 
-def test_a_program_that_is_missing(sandbox_for, tmp_path, tree):
-    answer = run(sandbox_for(tmp_path / "nowhere"), tree, cli="opencode")
+@either
+def test_a_program_that_is_missing(tmp_path, tree):
+    answer = run(inside(tmp_path / "nowhere"), tree, cli="opencode")
     assert answer.ending is Ending.NOT_FOUND
     assert "opencode is not installed" in answer.detail
 
 
-def test_an_agent_that_edits_nothing_leaves_the_tree_as_it_was(sandbox_for, tmp_path, tree):
-    answer = run(sandbox_for(program(tmp_path, PROPER)), tree)
+def test_an_agent_that_edits_nothing_leaves_the_tree_as_it_was(tmp_path, tree):
+    answer = run(inside(program(tmp_path, PROPER)), tree)
     assert answer.ending is Ending.EDITED, "it came to a proper end; the diff says the rest"
     assert texts(tree) == {"a.py": "x = 1\n"}
 
 
-def test_an_agent_that_prints_without_end_is_ended(sandbox_for, tmp_path, tree):
-    answer = run(sandbox_for(program(tmp_path, "exec yes '{}'")), tree)
+def test_an_agent_that_prints_without_end_is_ended(tmp_path, tree):
+    answer = run(inside(program(tmp_path, "exec yes '{}'")), tree)
     assert answer.ending is Ending.INVALID
     assert "bytes of output" in answer.detail
 
 
-def test_an_agent_that_asks_the_same_again_and_again_is_ended(sandbox_for, tmp_path, tree):
+def test_an_agent_that_asks_the_same_again_and_again_is_ended(tmp_path, tree):
     step = '{"type":"step_finish","part":{"reason":"unknown"}}'
     script = f"while :; do echo '{step}'; sleep 0.01; done"
-    answer = run(sandbox_for(program(tmp_path, script, "opencode")), tree, cli="opencode")
+    answer = run(inside(program(tmp_path, script, "opencode")), tree, cli="opencode")
     assert answer.ending is Ending.INVALID
     assert "cannot be read" in answer.detail
 
 
-def test_an_agent_that_says_nothing_is_ended(sandbox_for, tmp_path, tree):
-    answer = run(sandbox_for(program(tmp_path, "sleep 300")), tree, timeout_s=1.0)
+def test_an_agent_that_says_nothing_is_ended(tmp_path, tree):
+    answer = run(inside(program(tmp_path, "sleep 300")), tree, timeout_s=1.0)
     assert answer.ending is Ending.TIMEOUT
 
 
-def test_an_agent_is_stopped_with_all_that_it_started(sandbox_for, tmp_path, tree):
+def test_an_agent_is_stopped_with_all_that_it_started(tmp_path, tree):
     name = f"300.{os.getpid()}1"
     script = (
         f"(setsid sleep {name} & ) ; sh -c 'sleep {name} & sleep {name} & wait' &\n"
         f"nohup sleep {name} &\ntouch up; wait"
     )
-    answer = run(sandbox_for(program(tmp_path, script)), tree, stop=(tree / "up").exists)
+    answer = run(inside(program(tmp_path, script)), tree, stop=(tree / "up").exists)
     assert answer.ending is Ending.KILLED
     assert running_with(name) == []
 
 
-def test_what_an_agent_left_running_ends_with_it(sandbox_for, tmp_path, tree):
+def test_what_an_agent_left_running_ends_with_it(tmp_path, tree):
     name = f"300.{os.getpid()}2"
     script = f"setsid sleep {name} >/dev/null 2>&1 & nohup sleep {name} >/dev/null 2>&1 &\n{PROPER}"
-    assert run(sandbox_for(program(tmp_path, script)), tree).ending is Ending.EDITED
+    assert run(inside(program(tmp_path, script)), tree).ending is Ending.EDITED
     assert running_with(name) == []
 
 
@@ -621,24 +625,21 @@ def running_with(word: str) -> list[psutil.Process]:
 
 
 def test_what_an_agent_writes_elsewhere_is_lost(tmp_path, tree):
-    skip_without_bubblewrap()
     script = 'for at in /etc /usr / .. "$HOME" /tmp; do echo x > $at/escaped; done; echo x > made\n'
-    bin_ = program(tmp_path, script + PROPER)
-    assert run(Bubblewrap(SandboxConfig(), f"{bin_}:{TOOLS}"), tree).ending is Ending.EDITED
+    assert run(inside(program(tmp_path, script + PROPER)), tree).ending is Ending.EDITED
     assert texts(tree) == {"a.py": "x = 1\n", "made": "x\n"}
     assert [*tmp_path.rglob("escaped"), *Path("/tmp").glob("escaped")] == []
     assert not Path("/etc/escaped").exists()
 
 
 def test_what_an_agent_commits_by_itself_is_only_a_change_of_files(tmp_path):
-    skip_without_bubblewrap()
     origin = Repository(tmp_path)
     head = origin.commit({"a.py": "x = 1\n"})
     script = (
         "git init -q . && echo 'x = 2' > a.py && git add -A && "
         f"git -c user.name=a -c user.email=a@b commit -qm mine || exit 1\n{PROPER}"
     )
-    sandbox = Bubblewrap(SandboxConfig(), f"{program(tmp_path, script)}:{TOOLS}")
+    sandbox = inside(program(tmp_path, script))
     trees = GitTrees(tmp_path / "state", protocols=("file",))
     with trees.open("o/r", head, Remote(str(origin.bare), "")) as opened:
         assert run(sandbox, opened.path).ending is Ending.EDITED
@@ -648,17 +649,18 @@ def test_what_an_agent_commits_by_itself_is_only_a_change_of_files(tmp_path):
     assert origin.at() == head
 
 
-def test_settings_that_a_pull_request_brings_are_not_there_and_come_back(sandbox_for, tmp_path):
+def test_settings_that_a_pull_request_brings_are_not_there_and_come_back(tmp_path):
     tree = fill(tmp_path / "tree", {"a.py": "", **STEERING})
     before = texts(tree)
     script = f'find . -type f -iname "*claude*" -o -name "AGENTS.md" | xargs -r false\n{PROPER}'
-    assert run(sandbox_for(program(tmp_path, f"set -e\n{script}")), tree).ending is Ending.EDITED
+    assert run(inside(program(tmp_path, f"set -e\n{script}")), tree).ending is Ending.EDITED
     assert texts(tree) == before
 
 
-def test_a_session_goes_on_in_the_same_home(sandbox_for, tmp_path, tree):
+@either
+def test_a_session_goes_on_in_the_same_home(tmp_path, tree):
     script = 'echo "$@" >> "$HOME/calls"; cp "$HOME/calls" calls\n' + PROPER
-    sandbox, homes = sandbox_for(program(tmp_path, script)), tmp_path / "homes"
+    sandbox, homes = inside(program(tmp_path, script)), tmp_path / "homes"
     first = run(sandbox, tree, homes=homes)
     second = run(sandbox, tree, homes=homes, terms=Terms(resume=first.session))
     calls = (tree / "calls").read_text().splitlines()
@@ -668,30 +670,30 @@ def test_a_session_goes_on_in_the_same_home(sandbox_for, tmp_path, tree):
     assert second.session == first.session != ""
 
 
-def test_an_agent_that_lost_its_session_starts_anew(sandbox_for, tmp_path, tree):
+def test_an_agent_that_lost_its_session_starts_anew(tmp_path, tree):
     lost = (
         'case "$*" in *resume*) echo "Error: no rollout found for thread id t-1"; exit 1;; esac\n'
     )
-    sandbox, homes = sandbox_for(program(tmp_path, lost + PROPER)), tmp_path / "homes"
+    sandbox, homes = inside(program(tmp_path, lost + PROPER)), tmp_path / "homes"
     first = run(sandbox, tree, homes=homes)
     second = run(sandbox, tree, homes=homes, terms=Terms(resume=first.session))
     assert second.ending is Ending.EDITED
     assert second.session not in {"", first.session}
 
 
-def test_the_sessions_of_spoilt_runs_are_not_kept(sandbox_for, tmp_path, tree):
+def test_the_sessions_of_spoilt_runs_are_not_kept(tmp_path, tree):
     script = (
         'echo \'{"type":"thread.started","thread_id":"t-1"}\'\n'
         'echo \'{"type":"turn.failed","error":{"message":"the context window is full"}}\''
     )
-    answer = run(sandbox_for(program(tmp_path, script)), tree, homes=tmp_path / "homes")
+    answer = run(inside(program(tmp_path, script)), tree, homes=tmp_path / "homes")
     assert (answer.ending, answer.session) == (Ending.CONTEXT_EXCEEDED, "")
     assert list((tmp_path / "homes").iterdir()) == []
 
 
-def test_a_question_reaches_the_agent_as_it_is(sandbox_for, tmp_path, tree):
+def test_a_question_reaches_the_agent_as_it_is(tmp_path, tree):
     script = "cat > asked\n" + PROPER
-    run(sandbox_for(program(tmp_path, script)), tree, terms=Terms(question="Why is it red?"))
+    run(inside(program(tmp_path, script)), tree, terms=Terms(question="Why is it red?"))
     assert (tree / "asked").read_text() == "Why is it red?\n"
 
 
