@@ -1,6 +1,6 @@
 """The one place that runs a backend.
 
-It starts agents in the sandbox, with the prompt on standard input and in a file that is gone
+It starts agents in the sandbox, with the prompt on standard input or in a file that is gone
 afterwards, a home folder of their own and no way out but the gateway; it measures the time, works
 out the cost, and turns what breaks outside into an answer. What the gateway saw of the calls comes
 before what the agent says of itself.
@@ -116,7 +116,7 @@ def _way(around: Surroundings) -> AbstractContextManager[Door | None]:
 
 def _run(job: Job, invocation: Invocation, home: Home, door: Door | None) -> Finished:
     watch = Watch(QUIET_S, _MOST_BYTES, invocation.circle)
-    with put_aside(job.tree), _prompt(job, invocation.stdin):
+    with put_aside(job.tree), _prompt(job, invocation):
         return job.sandbox.run(
             invocation.argv,
             job.tree,
@@ -159,13 +159,19 @@ def _spent(calls: Sequence[Call]) -> Usage:
 
 
 @contextmanager
-def _prompt(job: Job, text: str) -> Iterator[None]:
-    """Keep the prompt in a file of the tree, under a name that nobody can have foreseen."""
+def _prompt(job: Job, invocation: Invocation) -> Iterator[None]:
+    """Keep the prompt in a file for a program that is told of one.
+
+    It lies in the tree, under a name that nobody can have foreseen.
+    """
+    if not any(job.prompt_file in word for word in invocation.argv):
+        yield
+        return
     path = job.tree / job.prompt_file
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o644)
     try:
         with os.fdopen(descriptor, "wb") as file:
-            file.write(text.encode(errors="replace"))
+            file.write(invocation.stdin.encode(errors="replace"))
         yield
     finally:
         path.unlink(missing_ok=True)

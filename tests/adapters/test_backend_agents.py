@@ -548,9 +548,9 @@ def tree(tmp_path) -> Path:
 
 
 @either
-def test_an_agent_gets_the_prompt_a_home_and_the_gateways_address(tmp_path, tree):
+def test_an_agent_gets_the_prompt_a_home_and_the_gateways_address(sandbox_for, tmp_path, tree):
     script = 'cat > got; env >> got; ls -A "$HOME" >> got\n' + PROPER
-    answer = run(inside(program(tmp_path, script)), tree)
+    answer = run(sandbox_for(program(tmp_path, script)), tree)
     got = (tree / "got").read_text()
     assert answer.ending is Ending.EDITED
     assert "Never weaken" in got
@@ -559,18 +559,17 @@ def test_an_agent_gets_the_prompt_a_home_and_the_gateways_address(tmp_path, tree
 
 
 @either
-def test_settings_lie_in_the_home_of_the_agent(tmp_path, tree):
-    script = (
-        'cat "$HOME/.gemini/settings.json"; echo; echo \'{"type":"result","status":"success"}\''
-    )
-    answer = run(inside(program(tmp_path, script, "gemini")), tree, cli="gemini")
-    assert answer.ending is Ending.INVALID, "it said and did nothing"
-    assert texts(tree) == {"a.py": "x = 1\n"}
+def test_settings_lie_in_the_home_of_the_agent(sandbox_for, tmp_path, tree):
+    script = 'cp "$HOME/.gemini/settings.json" seen; ls -A >> seen'
+    run(sandbox_for(program(tmp_path, script, "gemini")), tree, cli="gemini")
+    settings, *listed = (tree / "seen").read_text().partition("}}}")
+    assert "gemini-api-key" in settings
+    assert "".join(listed).split() == ["}}}a.py", "seen"], "and no file of ours in the tree"
 
 
 @either
-def test_a_program_that_is_missing(tmp_path, tree):
-    answer = run(inside(tmp_path / "nowhere"), tree, cli="opencode")
+def test_a_program_that_is_missing(sandbox_for, tmp_path, tree):
+    answer = run(sandbox_for(tmp_path / "nowhere"), tree, cli="opencode")
     assert answer.ending is Ending.NOT_FOUND
     assert "opencode is not installed" in answer.detail
 
@@ -658,9 +657,9 @@ def test_settings_that_a_pull_request_brings_are_not_there_and_come_back(tmp_pat
 
 
 @either
-def test_a_session_goes_on_in_the_same_home(tmp_path, tree):
+def test_a_session_goes_on_in_the_same_home(sandbox_for, tmp_path, tree):
     script = 'echo "$@" >> "$HOME/calls"; cp "$HOME/calls" calls\n' + PROPER
-    sandbox, homes = inside(program(tmp_path, script)), tmp_path / "homes"
+    sandbox, homes = sandbox_for(program(tmp_path, script)), tmp_path / "homes"
     first = run(sandbox, tree, homes=homes)
     second = run(sandbox, tree, homes=homes, terms=Terms(resume=first.session))
     calls = (tree / "calls").read_text().splitlines()
