@@ -6,7 +6,18 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from bot.cli import classify, config, demo, doctor, migrate, replay, runs, serve, simulator
+from bot.cli import (
+    classify,
+    config,
+    demo,
+    doctor,
+    migrate,
+    replay,
+    runs,
+    serve,
+    simulate,
+    simulator,
+)
 from bot.domain.errors import BotError
 
 app = typer.Typer(
@@ -24,6 +35,9 @@ app.command("demo", help="Watch five red pull requests become green, with no acc
 )
 app.command("simulator", help="Serve local git repositories as a GitHub on loopback.")(
     simulator.command
+)
+app.command("simulate", help="Play backends that fail, in virtual time, and measure the routing.")(
+    simulate.command
 )
 app.command("doctor", help="Check every prerequisite and say how to mend what is missing.")(
     doctor.command

@@ -23,25 +23,25 @@ WORTH_SLOWER, WORTH_FAILING = 2.0, 0.15  # less is not worth leaving a lane for
 
 def drifting(samples: Sequence[Sample]) -> str:
     """Return what is getting worse, empty when nothing is."""
+    if len(samples) < LEAST + NEWEST:
+        return ""
     failed = [1.0 if sample.failed else 0.0 for sample in samples]
-    if _grows(failed, FAILING_SLACK, FAILING_ENOUGH):
-        before, now = fmean(failed[:LEAST]), fmean(failed[-LEAST:])
-        if now >= before + WORTH_FAILING:
-            return f"its calls fail more often: {before:.0%}, now {now:.0%}"
+    before, now = fmean(failed[:LEAST]), fmean(failed[-LEAST:])
+    if now >= before + WORTH_FAILING and _grows(failed, FAILING_SLACK, FAILING_ENOUGH):
+        return f"its calls fail more often: {before:.0%}, now {now:.0%}"
     times = [log2(one.response_s) for one in samples if one.response_s]
-    if _grows(times, SLACK, ENOUGH):
-        before, now = 2 ** fmean(times[:LEAST]), 2 ** fmean(times[-NEWEST:])
-        if now >= before * WORTH_SLOWER:
-            return f"its answers take longer: {before:.1f} s, now {now:.1f} s"
+    if len(times) < LEAST + NEWEST:
+        return ""
+    before, now = 2 ** fmean(times[:LEAST]), 2 ** fmean(times[-NEWEST:])
+    if now >= before * WORTH_SLOWER and _grows(times, SLACK, ENOUGH):
+        return f"its answers take longer: {before:.1f} s, now {now:.1f} s"
     return ""
 
 
 def _grows(values: Sequence[float], slack: float, enough: float) -> bool:
     """Tell whether the values have begun to grow somewhere on the way."""
-    if len(values) < LEAST + NEWEST or max(values) == min(values):
-        return False
-    # Imported when first needed: it brings scipy, half a second and 100 MB that a command line
-    # which routes nothing need not pay.
+    # Imported when first needed: it brings scipy, half a second and 100 MB that a process which
+    # routes nothing, or whose backends are steady, need not pay.
     from river.drift import PageHinkley  # noqa: PLC0415
 
     test = PageHinkley(min_instances=LEAST, delta=slack, threshold=enough, mode="up")

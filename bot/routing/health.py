@@ -23,9 +23,10 @@ from bot.routing.scene import Scene
 
 SLOWEST_S, MOST_ERRORS, LONGEST_STREAK = 60.0, 10, 5  # where the seed's terms reach 0
 PROBES = 10  # remembered
-PROBES_TO_BELIEVE = 2  # failed ones among them, in a row if the lane is to count as down
+WITNESSES = 2  # failed probes, or calls and then a probe, in a row: the lane is down
 PROBE_AGAIN_S = 10.0  # after a failed one, and while a lane rests
 SLOW_CALLS = 3  # in a row make "consistently slow"
+SOON_S = 2.0  # a probe that is due has answered by then
 JUDGED = 50  # verdicts remembered
 TRIAL_S = 10.0  # a trial that has not failed by then goes well, or died with its process
 
@@ -124,7 +125,7 @@ def judge(
             return Verdict(Fitness.POOR, health.drifting, Trigger.PREVENTIVE)
         if points < policy.min_target_health:
             return Verdict(Fitness.POOR, f"health {points:.2f}")
-    if (failed := health.probes.count(False)) >= PROBES_TO_BELIEVE:
+    if (failed := health.probes.count(False)) >= WITNESSES:
         return Verdict(Fitness.POOR, f"{failed} of its {len(health.probes)} newest probes failed")
     return _READY
 
@@ -142,12 +143,26 @@ def probe_at(health: Health, now: datetime, policy: RoutingPolicy = _DEFAULT) ->
     """Return when the lane should be asked next, without work, whether it is there."""
     if health.probed_at is None:
         return now
-    if health.probes[-1:] == (False,) or (health.rest is not None and not _by_task(health.rest)):
-        return health.probed_at + timedelta(seconds=PROBE_AGAIN_S)
+    again = health.probed_at + timedelta(seconds=PROBE_AGAIN_S)
+    rest = health.rest
+    if rest is not None and not _by_task(rest):
+        return rest.until if health.probed_at < rest.until < again else again
+    if health.probes[-1:] == (False,):
+        return again
     heard = health.probed_at
     if health.samples and not health.samples[-1].failed:
         heard = max(heard, health.samples[-1].at)
     return heard + timedelta(seconds=policy.monitoring_interval_s)
+
+
+def confirm(ending: Ending, lane: Lane, health: Health, now: datetime) -> bool:
+    """Tell whether a probe should say, before a task that failed goes on, if its lane is down.
+
+    What passes by itself is worth another try of the same lane, and what does not is not; a probe
+    tells the one from the other sooner than a second failure does.
+    """
+    resting = health.rest is not None and now < health.rest.until
+    return lane.probed and not resting and MEANINGS[ending].then is Then.SAME
 
 
 def open_to_trial(health: Health, now: datetime) -> bool:
@@ -168,9 +183,10 @@ def news_at(health: Health, now: datetime, *, probed: bool) -> datetime | None:
     rest = health.rest
     if rest is None or _over(rest, now):
         return None
+    by_task = shown_by_task(health, probed=probed)
     if rest.until <= now:
-        return now + timedelta(seconds=TRIAL_S)
-    if rest.asked or shown_by_task(health, probed=probed):
+        return now + timedelta(seconds=TRIAL_S if by_task else SOON_S)
+    if rest.asked or by_task:
         return rest.until
     return min(rest.until, now + timedelta(seconds=PROBE_AGAIN_S))
 
@@ -202,6 +218,11 @@ def _beyond(health: Health, policy: RoutingPolicy) -> str:
     if len(times) == SLOW_CALLS and min(times) > policy.response_time_s:
         return f"its answers take more than {policy.response_time_s:g} s"
     return ""
+
+
+def _streak(probes: Sequence[bool]) -> int:
+    """Return how many of the newest probes failed in a row."""
+    return next((at for at, well in enumerate(reversed(probes)) if well), len(probes))
 
 
 def _closed(health: Health, now: datetime, policy: RoutingPolicy) -> Health:
@@ -281,6 +302,6 @@ def _probed(
     health = replace(health, probes=(*health.probes, not failed)[-PROBES:])
     if not failed:
         return health
-    down = not any(health.probes[-PROBES_TO_BELIEVE:])
-    sure = meaning.then is Then.NEXT or (down and len(health.probes) >= PROBES_TO_BELIEVE)
+    witnesses = health.consecutive + _streak(health.probes)
+    sure = meaning.then is Then.NEXT or witnesses >= WITNESSES
     return _rested(health, seen, meaning, now, begin=sure)

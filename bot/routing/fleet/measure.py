@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable, Sequence
 
+from msgspec.structs import asdict
+
 from bot.domain.values import Value
 from bot.routing.fleet.play import Call, Log
 from bot.routing.fleet.world import Scenario, World
@@ -66,6 +68,11 @@ class Measures(Value, frozen=True):
         return self.recovery_s / self.recoveries if self.recoveries else 0.0
 
     @property
+    def lost_s_per_1000(self) -> float:
+        """Seconds that tasks stood failing, for a thousand tasks."""
+        return 1_000 * self.recovery_s / self.tasks if self.tasks else 0.0
+
+    @property
     def needless_switches(self) -> float:
         """The share of the switches that left a lane with which nothing was wrong."""
         return self.needless / self.leaving if self.leaving else 0.0
@@ -79,6 +86,46 @@ class Measures(Value, frozen=True):
     def cost_per_task_usd(self) -> float:
         """What a task that was done cost."""
         return self.cost_usd / self.done if self.done else 0.0
+
+
+class Target(Value, frozen=True):
+    """A bound that a share or a time has to keep over the built-in scenarios."""
+
+    measure: str
+    at_least: float | None = None
+    below: float | None = None
+
+    def met(self, measures: Measures) -> bool:
+        """Tell whether the measures keep the bound."""
+        value = float(getattr(measures, self.measure))
+        least, most = self.at_least, self.below
+        return (least is None or value >= least) and (most is None or value < most)
+
+
+TARGETS = (
+    Target("availability", at_least=0.995),
+    Target("completion", at_least=0.99),
+    Target("switch_success", at_least=0.95),
+    Target("mean_recovery_s", below=30.0),
+    Target("needless_switches", below=0.05),
+)
+DERIVED = (
+    "availability",
+    "whole_availability",
+    "completion",
+    "switch_success",
+    "mean_recovery_s",
+    "lost_s_per_1000",
+    "needless_switches",
+    "added_time",
+    "cost_per_task_usd",
+)
+
+
+def told(measures: Measures) -> dict[str, float]:
+    """Return the measures with what is worked out from them, rounded to a millionth."""
+    derived = {name: getattr(measures, name) for name in DERIVED}
+    return {name: round(value, 6) for name, value in (derived | asdict(measures)).items()}
 
 
 def measure(scenario: Scenario, seed: int, log: Log) -> Measures:

@@ -61,8 +61,8 @@ class Router(Protocol):
         """Say what to do with a job that has no call under way."""
         ...
 
-    def ended(self, job: Job, reply: Reply, now_s: float) -> None:
-        """Take in how the job's call on `job.lane` went."""
+    def ended(self, job: Job, reply: Reply, now_s: float) -> bool:
+        """Take in how the job's call on `job.lane` went; say whether to probe it before `next`."""
         ...
 
     def probe_at(self, key: str, now_s: float) -> float | None:
@@ -158,11 +158,20 @@ class _Play:
         self.at(end_s, partial(self._ended, job, reply))
 
     def _ended(self, job: Job, reply: Reply, now_s: float) -> None:
-        self.router.ended(job, reply, now_s)
+        confirm = self.router.ended(job, reply, now_s)
         if reply.ending is Ending.EDITED:
             self.ends[job.errand.number] = (now_s, True)
+        elif confirm:
+            said = self.world.probe(
+                job.lane, f"{job.errand.number}:{job.calls}", now_s, self.timeout_s
+            )
+            self.at(now_s + said.took_s, partial(self._confirmed, job, said))
         else:
             self._go_on(job, now_s)
+
+    def _confirmed(self, job: Job, said: Reply, now_s: float) -> None:
+        self.router.probed(job.lane, said, now_s)
+        self._go_on(job, now_s)
 
     def _probe(self, key: str, nth: int, now_s: float) -> None:
         due_s = self.router.probe_at(key, now_s)
@@ -171,7 +180,7 @@ class _Play:
         if due_s > now_s:
             self.at(due_s, partial(self._probe, key, nth))
             return
-        reply = self.world.probe(key, nth, now_s, self.timeout_s)
+        reply = self.world.probe(key, str(nth), now_s, self.timeout_s)
         self.at(now_s + reply.took_s, partial(self._probed, key, nth, reply))
 
     def _probed(self, key: str, nth: int, reply: Reply, now_s: float) -> None:

@@ -11,7 +11,7 @@ from bot.routing.choice import Choice, choose, settled
 from bot.routing.fleet.play import Job, Move, Use, Wait
 from bot.routing.fleet.world import Reply
 from bot.routing.health import Trigger
-from bot.routing.meaning import MEANINGS, Again, Fault, Through, after
+from bot.routing.meaning import MEANINGS, After, Again, Fault, Through, after
 from bot.routing.scene import NOTHING, Scene
 
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
@@ -20,11 +20,12 @@ LONGEST_PAUSE_S = 60.0
 
 @dataclass(slots=True)
 class _Pass:
-    """What a pass remembers of its task: lanes that failed, and how often the last one did."""
+    """What a pass remembers of its task: lanes that failed, and how the last call ended."""
 
     tried: tuple[str, ...] = ()
     failures: int = 0
-    again_s: float | None = None
+    ended: Reply | None = None
+    ended_s: float = 0.0
     rounds: int = 0
 
 
@@ -41,9 +42,10 @@ class Routed:
     def next(self, job: Job, now_s: float) -> Move:
         """Ask the same lane again, or choose one."""
         this = self.passes.setdefault(job.errand.number, _Pass())
-        if this.again_s is not None:
-            after_s, this.again_s = this.again_s, None
-            return Use(job.lane, after_s)
+        if this.ended is not None:
+            then = self._after(job, this, now_s)
+            if isinstance(then, Again):
+                return Use(job.lane, then.after_s)
         scene = self._scene(job, now_s, this.tried)
         choice = choose(self.lanes, scene, self.policy)
         self.standing = choice.standing
@@ -55,13 +57,22 @@ class Routed:
         left = scene.standing.lane if choice.trigger and key == choice.standing.lane else ""
         return Use(key, 0.0, left, choice.trigger is Trigger.RETURN, choice.trial)
 
-    def ended(self, job: Job, reply: Reply, now_s: float) -> None:
-        """Note the call in the lane's health, and what it means for the task."""
+    def ended(self, job: Job, reply: Reply, now_s: float) -> bool:
+        """Note the call in the lane's health."""
         this, now = self.passes[job.errand.number], _moment(now_s)
         seen = Observation(reply.ending, reply.response_s, reply.retry_after_s)
-        health = self.healths.get(job.lane, NOTHING)
-        self.healths[job.lane] = conditions.observe(health, seen, now, self.policy)
+        health = conditions.observe(self._health(job.lane), seen, now, self.policy)
+        self.healths[job.lane] = health
+        this.ended, this.ended_s = reply, now_s
         this.failures += 1
+        if reply.ending is Ending.EDITED:
+            self._after(job, this, now_s)
+        return conditions.confirm(reply.ending, self._lane(job.lane), health, now)
+
+    def _after(self, job: Job, this: _Pass, now_s: float) -> After:
+        """Say what a call's end means for its task, by what is known now of its lane."""
+        reply, this.ended = this.ended, None
+        assert reply is not None
         scene = self._scene(job, now_s)
         then = after(
             reply.ending,
@@ -70,25 +81,33 @@ class Routed:
             retry_after_s=reply.retry_after_s,
         )
         if isinstance(then, Again):
-            this.again_s = then.after_s
-            return
+            heard = self._health(job.lane).probed_at
+            found_up = heard is not None and heard >= _moment(this.ended_s)
+            return Again(reply.retry_after_s or 0.0) if found_up else then
         if not isinstance(then, Through):
             this.tried = (*this.tried, job.lane)
         well = MEANINGS[reply.ending].fault is not Fault.LANE
         self.standing = settled(self.standing, job.lane, scene, self.policy, well=well)
+        return then
 
     def probe_at(self, key: str, now_s: float) -> float | None:
         """Return when production would probe the lane."""
-        if not any(lane.key == key and lane.probed for lane in self.lanes):
+        if not self._lane(key).probed:
             return None
-        due = conditions.probe_at(self.healths.get(key, NOTHING), _moment(now_s), self.policy)
+        due = conditions.probe_at(self._health(key), _moment(now_s), self.policy)
         return (due - EPOCH).total_seconds()
 
     def probed(self, key: str, reply: Reply, now_s: float) -> None:
         """Note the probe in the lane's health."""
         seen = Observation(reply.ending, reply.response_s, probe=True)
-        health = self.healths.get(key, NOTHING)
-        self.healths[key] = conditions.observe(health, seen, _moment(now_s), self.policy)
+        health = conditions.observe(self._health(key), seen, _moment(now_s), self.policy)
+        self.healths[key] = health
+
+    def _health(self, key: str) -> Health:
+        return self.healths.get(key, NOTHING)
+
+    def _lane(self, key: str) -> Lane:
+        return next(lane for lane in self.lanes if lane.key == key)
 
     def _scene(self, job: Job, now_s: float, tried: tuple[str, ...] = ()) -> Scene:
         return Scene(
@@ -136,12 +155,13 @@ class Plain:
             pause_s = 2.0 ** (round_ - 1)
         return Use(self.lanes[at].key, min(pause_s, LONGEST_PAUSE_S))
 
-    def ended(self, job: Job, reply: Reply, now_s: float) -> None:  # noqa: ARG002 -- nor here
-        """Count a failure."""
+    def ended(self, job: Job, reply: Reply, now_s: float) -> bool:  # noqa: ARG002 -- nor here
+        """Count a failure; probe nothing."""
         number = job.errand.number
         if reply.ending is not Ending.EDITED:
             self.failures[number] = self.failures.get(number, 0) + 1
             self.asked_s[number] = reply.retry_after_s or 0.0
+        return False
 
     def probe_at(self, key: str, now_s: float) -> float | None:  # noqa: ARG002 -- it probes nothing
         """Return that no lane is probed."""

@@ -140,6 +140,11 @@ class World:
         self._spells = {key: _of(scenario, key, shift_s) for key in self._members}
         self._calls: dict[str, deque[float]] = {key: deque() for key in self._members}
 
+    @property
+    def spells(self) -> tuple[Spell, ...]:
+        """The spells at the times at which this seed has them."""
+        return tuple(spell for spells in self._spells.values() for spell in spells)
+
     def errands(self) -> Iterator[Errand]:
         """Yield the tasks as they come."""
         at_s, number = 0.0, 0
@@ -178,9 +183,9 @@ class World:
         luck = f"{self.seed}:{errand.number}:{member.lane.key}:1"
         return _usual_s(member, luck) * errand.size
 
-    def probe(self, key: str, nth: int, at_s: float, timeout_s: float) -> Reply:
-        """Return how the *nth* probe of a lane goes."""
-        member, luck = self._members[key], f"{self.seed}:probe:{key}:{nth}"
+    def probe(self, key: str, name: str, at_s: float, timeout_s: float) -> Reply:
+        """Return how a probe of a lane goes; *name* tells it from the others."""
+        member, luck = self._members[key], f"{self.seed}:probe:{key}:{name}"
         for spell in self._active(key, at_s):
             if spell.trouble in DOWN and spell.trouble not in UNSEEN:
                 ending, took_s = DOWN[spell.trouble]
