@@ -106,7 +106,7 @@ def choose(lanes: Sequence[Lane], scene: Scene, policy: RoutingPolicy) -> Choice
         skipped=tuple(_skipped(lanes, field, scene)),
         trigger=move.trigger,
         trial=first in field.trials,
-        wait_until=None if first else _news(lanes, scene),
+        wait_until=None if first else _news(lanes, scene, policy),
     )
 
 
@@ -189,11 +189,10 @@ def _order(
     """
     hopeful = [*field.ready]
     if strategy is not Strategy.INTELLIGENT and hopeful:
-        probed = {lane.key: lane.probed for lane in field.trials}
         hopeful += [
             lane
             for lane in field.trials
-            if shown_by_task(scene.health(lane.key), probed=probed[lane.key])
+            if shown_by_task(scene.health(lane.key), lane, scene.now, policy)
         ]
     ranked, why = rank(strategy, hopeful, scene, policy)
     if not ranked:
@@ -281,9 +280,10 @@ def _comeback(
         health = scene.health(lane.key)
         if lane.key == scene.standing.lane or not _past(scene.standing.since, scene.now, policy):
             return None
-        if lane not in field.trials or not shown_by_task(health, probed=lane.probed):
+        if lane not in field.trials or health.rest is None:
             continue
-        if health.rest is not None and _past(health.rest.since, scene.now, policy):
+        apart = _past(health.rest.since, scene.now, policy)
+        if apart and shown_by_task(health, lane, scene.now, policy):
             return lane
     return None
 
@@ -311,8 +311,8 @@ def _skipped(lanes: Sequence[Lane], field: _Field, scene: Scene) -> Iterable[tup
             yield lane.key, why
 
 
-def _news(lanes: Sequence[Lane], scene: Scene) -> datetime | None:
+def _news(lanes: Sequence[Lane], scene: Scene, policy: RoutingPolicy) -> datetime | None:
     """Return when there may be news of the first lane, None where one was tried and could go on."""
-    news = [news_at(scene.health(lane.key), scene.now, probed=lane.probed) for lane in lanes]
+    news = [news_at(scene.health(lane.key), lane, scene.now, policy) for lane in lanes]
     known = [at for at in news if at is not None]
     return min(known, default=None) if len(known) == len(news) else None

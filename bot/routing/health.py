@@ -7,6 +7,7 @@ over the lane is on trial: one probe or one task decides whether it is back or r
 A probe that goes well ends a rest early, unless the provider itself said until when.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from enum import IntEnum, StrEnum
@@ -25,6 +26,7 @@ SLOWEST_S, MOST_ERRORS, LONGEST_STREAK = 60.0, 10, 5  # where the seed's terms r
 PROBES = 10  # remembered
 WITNESSES = 2  # failed probes, or calls and then a probe, in a row: the lane is down
 PROBE_AGAIN_S = 10.0  # after a failed one, and while a lane rests
+PROBES_LOST = 4  # intervals without one: nobody probes
 SLOW_CALLS = 3  # in a row make "consistently slow"
 SOON_S = 2.0  # a probe that is due has answered by then
 JUDGED = 50  # verdicts remembered
@@ -47,7 +49,6 @@ class Trigger(StrEnum):
     THRESHOLD = "threshold"
     PREVENTIVE = "preventive"
     RETURN = "return"
-    ROLLBACK = "rollback"
 
 
 class Verdict(Value, frozen=True):
@@ -56,6 +57,19 @@ class Verdict(Value, frozen=True):
     fitness: Fitness
     why: str = ""
     trigger: Trigger | None = None
+
+
+class Report(Value, frozen=True):
+    """Seed 3's metrics of a lane; `errors` counts the remembered failures by their ending."""
+
+    health: float
+    verdict: Verdict
+    available: bool
+    success_rate: float | None
+    response_s: float | None
+    errors: dict[str, int]
+    last_error: Ending | None
+    consecutive_failures: int
 
 
 _READY = Verdict(Fitness.READY)
@@ -121,7 +135,7 @@ def judge(
         points = score(health, now, policy) * weight
         if points < policy.min_health:
             return Verdict(Fitness.POOR, f"health {points:.2f}", Trigger.THRESHOLD)
-        if health.drifting:
+        if health.drifting and policy.preventive:
             return Verdict(Fitness.POOR, health.drifting, Trigger.PREVENTIVE)
         if points < policy.min_target_health:
             return Verdict(Fitness.POOR, f"health {points:.2f}")
@@ -173,22 +187,45 @@ def open_to_trial(health: Health, now: datetime) -> bool:
     return rest.trial_at is None or (now - rest.trial_at).total_seconds() > TRIAL_S
 
 
-def shown_by_task(health: Health, *, probed: bool) -> bool:
-    """Tell whether only a task can show that the lane is back."""
-    return health.rest is not None and (not probed or _by_task(health.rest))
+def shown_by_task(
+    health: Health, lane: Lane, now: datetime, policy: RoutingPolicy = _DEFAULT
+) -> bool:
+    """Tell whether only a task can show that a lane is back: no probe can, or none comes."""
+    if health.rest is None:
+        return False
+    lost = timedelta(seconds=PROBES_LOST * policy.monitoring_interval_s)
+    probes = lane.probed and health.probed_at is not None and now - health.probed_at <= lost
+    return not probes or _by_task(health.rest)
 
 
-def news_at(health: Health, now: datetime, *, probed: bool) -> datetime | None:
+def news_at(
+    health: Health, lane: Lane, now: datetime, policy: RoutingPolicy = _DEFAULT
+) -> datetime | None:
     """Return when a lane that cannot be used may be usable again, None when it can be."""
     rest = health.rest
     if rest is None or _over(rest, now):
         return None
-    by_task = shown_by_task(health, probed=probed)
+    by_task = shown_by_task(health, lane, now, policy)
     if rest.until <= now:
         return now + timedelta(seconds=TRIAL_S if by_task else SOON_S)
     if rest.asked or by_task:
         return rest.until
     return min(rest.until, now + timedelta(seconds=PROBE_AGAIN_S))
+
+
+def report(health: Health, now: datetime, policy: RoutingPolicy = _DEFAULT) -> Report:
+    """Return a lane's health as people and metrics read it."""
+    failed = [sample for sample in health.samples if sample.failed]
+    return Report(
+        health=score(health, now, policy),
+        verdict=judge(health, now, policy),
+        available=health.rest is None or _over(health.rest, now),
+        success_rate=1 - health.failures / health.calls if health.calls else None,
+        response_s=health.response_s,
+        errors=dict(Counter(sample.ending.value for sample in failed)),
+        last_error=failed[-1].ending if failed else None,
+        consecutive_failures=health.consecutive,
+    )
 
 
 def _over(rest: Rest, now: datetime) -> bool:
