@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.table import Table
 
 WARM_UP, CALLS = 10, 200
-PAUSE_S = 0.01
+PAUSE_S = 0.002  # long enough for a call to be settled
 ROUNDS = 3
 PROMPT = "The test fails because add() subtracts. " * 1000  # 40 KB, as agents send
 # What is streamed: how many streams at one time, pieces of each, whether at a model's pace.
