@@ -3,6 +3,8 @@
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import msgspec
+
 from bot.backends import (
     aider,
     claude,
@@ -42,7 +44,8 @@ class Registry:
     """The backends of the configuration in force, and `fixers`.
 
     Models are reached through the gateway; agents have no other way. Their sessions are kept below
-    *homes*; without it each call is a new one.
+    *homes*; without it each call is a new one. The model of an agent that is not installed is asked
+    for a patch.
     """
 
     def __init__(
@@ -75,9 +78,6 @@ class Registry:
         if config is None or not config.enabled:
             state = "is not configured" if config is None else "is disabled"
             return Answer(Ending.NOT_FOUND, detail=f"backend {backend} {state}")
-        around = self._around(config, terms.origin or Origin("", 0, task.pull, "", backend))
-        if isinstance(around, Answer):
-            return around
         job = Job(
             config,
             task,
@@ -88,22 +88,39 @@ class Registry:
             question=terms.question,
             resume=terms.resume,
         )
-        return run(BACKENDS[kind(config)], job, around)
+        return self._run(kind(config), job, terms.origin or Origin("", 0, task.pull, "", backend))
 
-    def _around(self, config: BackendConfig, origin: Origin) -> Surroundings | Answer:
-        """Return what the backend is run with, or why it cannot be."""
-        kind_ = kind(config)
-        if kind_ not in {"patch_worker", *endpoints.AGENTS}:
-            return Surroundings(self._homes)
-        if (gateway := self._gateway) is None:
-            if kind_ == "patch_worker":  # it has no sandbox, so it can call by itself
-                return Surroundings(self._homes)
-            detail = f"backend {config.name} needs the gateway, which does not run here"
-            return Answer(Ending.NOT_FOUND, detail=detail)
-        grant = endpoints.grant(config, kind_, origin, self._config().budget)
+    def _run(self, kind: str, job: Job, origin: Origin) -> Answer:
+        """Run the module of that name, with a way to its model if it needs one."""
+        backend, gateway = BACKENDS[kind], self._gateway
+        if kind not in {"patch_worker", *endpoints.AGENTS}:
+            return run(backend, job, Surroundings(self._homes))
+        instead = self._instead(kind, job, origin)
+        if gateway is None and kind == "patch_worker":  # it runs here, so it can call by itself
+            return run(backend, job, Surroundings(self._homes))
+        if gateway is None:
+            return instead("the gateway does not run here")
+        grant = endpoints.grant(job.config, kind, origin, self._config().budget)
         if isinstance(grant, Answer):
             return grant
-        return Surroundings(self._homes, lambda: gateway.open(grant))
+        return run(backend, job, Surroundings(self._homes, lambda: gateway.open(grant), instead))
+
+    def _instead(self, kind: str, job: Job, origin: Origin) -> Callable[[str], Answer]:
+        """Return what is done where an agent cannot be started, for the reason that it is told.
+
+        Its model is asked for a patch, if the configuration leads to a chat endpoint.
+        """
+        name = job.config.name
+
+        def work(reason: str) -> Answer:
+            where = endpoints.endpoint(job.config)
+            if kind == "patch_worker" or isinstance(where, Answer):
+                return Answer(Ending.NOT_FOUND, detail=f"{name}: {reason}")
+            answer = self._run("patch_worker", job, origin)
+            detail = f"{reason}, so {name} was asked for a patch; {answer.detail}"
+            return msgspec.structs.replace(answer, detail=detail)
+
+        return work
 
     def _named(self, backend: str, *, fallback: bool) -> BackendConfig | None:
         if backend == _FIXERS.name:

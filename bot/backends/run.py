@@ -16,6 +16,7 @@ from uuid import uuid4
 
 import msgspec
 
+from bot.backends import endings
 from bot.backends.aside import put_aside
 from bot.backends.base import QUIET_S, Agent, Backend, Invocation, Job, Worker
 from bot.backends.homes import Home, Homes
@@ -36,10 +37,14 @@ _MOST_BYTES = 64 * 1024 * 1024  # of an agent's output
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What a program is run with: homes, and the way to its model, None for one that has none."""
+    """What a program is run with: homes, and the way to its model, None for one that has none.
+
+    `instead` is what is done, and why, when the program is not installed.
+    """
 
     homes: Homes
     way: Callable[[], AbstractContextManager[Door]] | None = None
+    instead: Callable[[str], Answer] | None = None
 
 
 def run(backend: Backend, job: Job, around: Surroundings) -> Answer:
@@ -92,7 +97,11 @@ def _once(agent: Agent, job: Job, around: Surroundings) -> Answer:
         if isinstance(invocation, Answer):
             return invocation
         home.fill(invocation.files)
-        answer = agent.read(job, _run(job, invocation, home, door))
+        finished = _run(job, invocation, home, door)
+        program = invocation.argv[0]
+        if around.instead is not None and endings.missing(finished, program):
+            return around.instead(f"{program} is not installed in the sandbox")
+        answer = agent.read(job, finished)
         answer = witnessed(answer, door.calls() if door else (), job.config.name)
         if answer.ending not in _SPOILT:
             home.keep = answer.session

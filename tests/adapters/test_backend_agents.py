@@ -27,6 +27,7 @@ from bot.domain.models import Api, Call, Caps, Origin, Tokens
 from bot.domain.ports import ORDINARY, Sandbox, Terms
 from bot.domain.values import PullRef, Remote, Secret, Usage
 from bot.gateway.chat import Chat
+from bot.simulator.model import ScriptedModel
 from bot.workspace.sandbox import Bubblewrap, NoSandbox
 from bot.workspace.worktree import GitTrees
 from tests.adapters.test_workspace_git import Origin as Repository
@@ -358,19 +359,44 @@ def test_the_gateway_is_told_where_a_backend_may_call(config, api, base_url):
     assert grant.caps.per_day_usd == 1.0
 
 
-def test_without_key_or_gateway_no_agent_starts(tmp_path):
-    def end(config: BackendConfig, **given) -> Answer:
-        configuration = Configuration(backends={config.name: config})
-        registry = Registry(lambda: configuration, PlainSandbox(), Chat(), **given)
-        return registry.run(
-            config.name, fallback=False, task=a_task(), tree=tmp_path, stop=lambda: False
-        )
+def end(config: BackendConfig, tree: Path, sandbox: Sandbox | None = None, **given) -> Answer:
+    configuration = Configuration(backends={config.name: config})
+    registry = Registry(lambda: configuration, sandbox or PlainSandbox(), Chat(), **given)
+    return registry.run(config.name, fallback=False, task=a_task(), tree=tree, stop=lambda: False)
 
-    keyed = BackendConfig("codex", "codex", "m", api_key=Secret("k"))
-    assert "needs the gateway" in end(keyed).detail
+
+def test_without_a_key_no_agent_starts(tmp_path):
     with running() as (gateway, _, _):
-        keyless = end(replace(keyed, api_key=None), gateway=gateway)
+        keyless = end(BackendConfig("codex", "codex", "m"), tmp_path, gateway=gateway)
     assert (keyless.ending, keyless.detail) == (Ending.AUTH, "backend codex has no api_key")
+
+
+def test_the_model_of_an_agent_that_cannot_start_is_asked_for_a_patch(tmp_path):
+    fill(tmp_path, {"a.py": "x = 1\n"})
+    edit = "a.py\n<<<<<<< SEARCH\nx = 1\n=======\nx = 2\n>>>>>>> REPLACE\n"
+    with ScriptedModel() as model, running() as (gateway, _, _):
+        model.will_answer("m", edit, edit.replace("2", "3").replace("= 1", "= 2"))
+        keyed = BackendConfig(
+            "gemini", "gemini", "m", base_url=model.url, api_key=Secret("sk-real")
+        )
+        missing = end(keyed, tmp_path, gateway=gateway)
+        alone = end(keyed, tmp_path)
+        assert [call.authorization for call in model.calls] == ["Bearer sk-real"] * 2
+    assert (missing.ending, alone.ending) == (Ending.EDITED, Ending.EDITED)
+    assert missing.detail.startswith("gemini is not installed in the sandbox, so gemini was asked")
+    assert alone.detail.startswith("the gateway does not run here, so gemini was asked")
+    assert missing.usage.input_tokens > 0
+    assert texts(tmp_path) == {"a.py": "x = 3\n"}
+
+
+def test_an_agent_that_cannot_start_and_has_no_endpoint_is_not_found(tmp_path):
+    keyed = BackendConfig("opencode", "opencode", "m", api_key=Secret("k"))
+    with running() as (gateway, _, _):
+        missing = end(keyed, tmp_path, gateway=gateway)
+    alone = end(keyed, tmp_path)
+    assert (missing.ending, alone.ending) == (Ending.NOT_FOUND, Ending.NOT_FOUND)
+    assert "opencode is not installed" in missing.detail
+    assert "the gateway does not run here" in alone.detail
 
 
 # --- Homes --------------------------------------------------------------------------------------
@@ -569,9 +595,11 @@ def test_settings_lie_in_the_home_of_the_agent(sandbox_for, tmp_path, tree):
 
 @either
 def test_a_program_that_is_missing(sandbox_for, tmp_path, tree):
-    answer = run(sandbox_for(tmp_path / "nowhere"), tree, cli="opencode")
+    keyed = BackendConfig("aider", "aider", "m", api_key=Secret("k"))
+    with running() as (gateway, _, _):
+        answer = end(keyed, tree, sandbox_for(tmp_path / "nowhere"), gateway=gateway)
     assert answer.ending is Ending.NOT_FOUND
-    assert "opencode is not installed" in answer.detail
+    assert "aider is not installed" in answer.detail
 
 
 def test_an_agent_that_edits_nothing_leaves_the_tree_as_it_was(tmp_path, tree):
