@@ -5,8 +5,10 @@ PYTHON ?= $(shell for each in python3.11 python3.12 python3.13 python3.14 python
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# Where `make agents` puts the agents' command lines, outside the repository; tests look there too.
+AGENTS := $(or $(REGREEN_AGENTS),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/regreen/agents)
 
-.PHONY: test check demo bench format lock clean
+.PHONY: test check demo bench format lock agents clean
 
 $(STAMP): requirements.lock pyproject.toml
 	@test -n "$(PYTHON)" || { echo "regreen needs Python 3.11 or newer on the PATH"; exit 1; }
@@ -38,6 +40,12 @@ format: $(STAMP)
 # Pins every dependency with its hashes, for every platform, without naming an index.
 lock:
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --group dev pyproject.toml --output-file requirements.lock
+
+# The versions that the adapters were measured with; aider comes from Python: `pipx install aider-chat`.
+agents:
+	npm install --global --prefix "$(AGENTS)" --no-audit --no-fund \
+		@openai/codex@0.169.0 @anthropic-ai/claude-code@2.1.329 @google/gemini-cli@0.61.0 \
+		@qwen-code/qwen-code@0.24.4 opencode-ai@1.18.33
 
 clean:
 	rm -rf $(VENV)

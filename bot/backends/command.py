@@ -1,20 +1,18 @@
 """Any command line, given as a template in the configuration.
 
 `command = "my-agent --model [model_name] --prompt-file [prompt_file]"` is split like a shell would
-split it, but no shell reads it. Placeholders are `[model_name]`, `[sessionId]`, `[settings]`,
-`[model_provider]` and `[prompt_file]`; one that is unknown or has no value stays as it is. The
-`options` come last. The prompt arrives on standard input as well.
+split it, but no shell reads it. Placeholders are filled as in options, which come last. The prompt
+arrives on standard input as well.
 """
 
-import re
 import shlex
 
 from bot.backends import endings, markers, prompt
 from bot.backends.base import Invocation, Job
+from bot.backends.flags import filled, merged
 from bot.domain.answers import Answer, Ending
 from bot.domain.ports import Finished
 
-_TIMEOUT_S = 1800.0
 _TOLD = 2_000  # characters of output kept as the program's own account
 
 
@@ -28,29 +26,19 @@ def command(job: Job) -> Invocation | Answer:
         return Answer(Ending.NOT_FOUND, detail=detail)
     if not words:
         return Answer(Ending.NOT_FOUND, detail=f"backend {job.config.name} sets no command")
-    argv = tuple(_filled(word, job) for word in (*words, *job.config.options))
-    timeout_s = job.config.timeout_s or _TIMEOUT_S
-    return Invocation(argv, prompt.asked(job.task, job.question), timeout_s)
+    argv = (*filled(words, job), *merged((), job))
+    return Invocation(argv, prompt.asked(job.task, job.question))
 
 
 def read(job: Job, finished: Finished) -> Answer:
     """Return what the program's end means; whether it changed anything is for the diff to say."""
     name, text = job.config.name, prompt.clean(finished.output)
+    program = shlex.split(job.config.command or name)[0]
+    if (ended := endings.unfinished(finished, program)) is not None:
+        return ended
     if (marker := markers.found(job.config.usage_markers, text)) is not None:
         return Answer(Ending.USAGE_LIMIT, detail=f"{name} said {marker!r}, a usage marker")
     if finished.exit_code:
         detail = f"{name} ended with exit code {finished.exit_code}{endings.shown(text)}"
         return Answer(Ending.TOOL_FAILED, detail=detail)
     return Answer(Ending.EDITED, text=text if job.question else text[-_TOLD:])
-
-
-def _filled(word: str, job: Job) -> str:
-    """Return *word* with the placeholders that have a value replaced, each once."""
-    values = {
-        "model_name": job.config.model,
-        "sessionId": job.session,
-        "settings": job.config.settings,
-        "model_provider": job.config.model_provider,
-        "prompt_file": job.prompt_file,
-    }
-    return re.sub(r"\[(\w+)\]", lambda hole: values.get(hole[1]) or hole[0], word)

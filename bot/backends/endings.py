@@ -12,7 +12,9 @@ def unfinished(finished: Finished, program: str) -> Answer | None:
     if finished.stopped:
         return Answer(Ending.KILLED, detail=f"{program} was stopped")
     if finished.timed_out:
-        return Answer(Ending.TIMEOUT, detail=f"{program} took longer than {finished.seconds:.0f} s")
+        return Answer(Ending.TIMEOUT, detail=f"{program} {_late(finished)}")
+    if finished.endless:
+        return Answer(Ending.INVALID, detail=f"{program} was ended: {finished.fault}")
     if missing(finished, program):
         return Answer(Ending.NOT_FOUND, detail=f"{program} is not installed in the sandbox")
     if finished.exit_code < 0 or finished.exit_code > _SIGNALLED:
@@ -20,9 +22,15 @@ def unfinished(finished: Finished, program: str) -> Answer | None:
         signal = -code if code < 0 else code - _SIGNALLED
         detail = f"{program} was killed (signal {signal}){shown(finished.output)}"
         return Answer(Ending.KILLED, detail=detail)
-    if finished.exit_code and "No space left on device" in finished.output:
+    if finished.exit_code and "no space left on device" in finished.output.lower():
         return Answer(Ending.DISK_FULL, detail=f"{program}: no space left on device")
     return None
+
+
+def _late(finished: Finished) -> str:
+    if finished.fault in {"", "out of time"}:
+        return f"took longer than {finished.seconds:.0f} s"
+    return f"was ended: {finished.fault}"
 
 
 def missing(finished: Finished, program: str) -> bool:

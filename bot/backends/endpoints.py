@@ -1,14 +1,18 @@
 """Where a backend's chat endpoint is, and with which key.
 
 auto-coder's rule: `openai_api_key` and `openai_base_url` win over `api_key` and `base_url`. Where
-the configuration names no address, the backend's type does, through the table below.
+the configuration names no address, the backend's type does, through the tables below. An agent is
+told no key and no address but the gateway's, which holds both as its grant.
 """
 
 from collections.abc import Mapping
+from pathlib import Path
 
+from bot.backends.base import RETRIES
 from bot.config.schema import BackendConfig
 from bot.domain.answers import Answer, Ending
 from bot.domain.chat import Endpoint
+from bot.domain.models import Api, Caps, Grant, Origin
 
 _OPENAI = "https://api.openai.com/v1"  # https://platform.openai.com/docs/api-reference/chat
 _ANTHROPIC = "https://api.anthropic.com/v1"  # https://docs.claude.com/en/api/openai-sdk
@@ -27,11 +31,26 @@ BASE_URLS: Mapping[str, str] = {
     "openrouter": _OPENROUTER,
     "qwen": _QWEN,
 }
-_RETRIES = 2
+# What each agent speaks, and the address that its own command line would call.
+AGENTS: Mapping[str, tuple[Api, str]] = {
+    "aider": (Api.OPENAI, _OPENAI),
+    "claude": (Api.ANTHROPIC, "https://api.anthropic.com"),
+    "codex": (Api.OPENAI, _OPENAI),
+    "gemini": (Api.GEMINI, "https://generativelanguage.googleapis.com"),
+    "opencode": (Api.OPENAI, _OPENAI),
+    "qwen": (Api.OPENAI, _QWEN),
+}
 
 
-def endpoint(config: BackendConfig) -> Endpoint | Answer:
-    """Return the endpoint of a backend, or why it has none."""
+# A host that nobody looks up: with a socket the calls go there.
+_GATEWAY = "http://gateway/v1"
+
+
+def endpoint(config: BackendConfig, socket: Path | None = None) -> Endpoint | Answer:
+    """Return the chat endpoint of a backend, through the gateway's *socket* where there is one.
+
+    Without an address or a key it returns why there is none.
+    """
     default = BASE_URLS.get(config.backend_type) or BASE_URLS.get(config.name)
     own = config.openai_base_url or config.base_url
     key = config.openai_api_key or config.api_key
@@ -43,11 +62,34 @@ def endpoint(config: BackendConfig) -> Endpoint | Answer:
             f"{config.backend_type!r}; set base_url or command",
         )
     if key is None and own is None:
-        return Answer(Ending.AUTH, detail=f"backend {config.name} has no api_key")
+        return _keyless(config)
     return Endpoint(
-        base_url,
-        key,
-        max_retries=_RETRIES if config.max_retries is None else config.max_retries,
+        base_url if socket is None else _GATEWAY,
+        key if socket is None else None,
+        max_retries=RETRIES if config.max_retries is None else config.max_retries,
         usage_limit_retries=config.usage_limit_retry_count,
         usage_limit_wait_s=config.usage_limit_retry_wait_s,
+        socket=socket,
     )
+
+
+def grant(config: BackendConfig, kind: str, origin: Origin, caps: Caps) -> Grant | Answer:
+    """Return what a backend of that kind may call through the gateway, or why it may not."""
+    if kind not in AGENTS:
+        where = endpoint(config)
+        if isinstance(where, Answer):
+            return where
+        return Grant(
+            origin, Api.OPENAI, where.base_url, where.key, config.price, caps, config.models
+        )
+    api, default = AGENTS[kind]
+    openai = api is Api.OPENAI
+    own = (config.openai_base_url if openai else None) or config.base_url
+    key = (config.openai_api_key if openai else None) or config.api_key
+    if key is None and own is None:
+        return _keyless(config)
+    return Grant(origin, api, own or default, key, config.price, caps, config.models)
+
+
+def _keyless(config: BackendConfig) -> Answer:
+    return Answer(Ending.AUTH, detail=f"backend {config.name} has no api_key")

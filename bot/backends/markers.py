@@ -1,7 +1,8 @@
 """Finds a backend's `usage_markers` in what it said (auto-coder's rule).
 
-A text is searched without regard to case. An object or a list is looked for in every JSON of the
-output, first the output as a whole, then line by line: it fits when all that it holds is there.
+A text is searched without regard to case, for an agent in its own words alone: what its tools print
+is the repository's. An object or a list is looked for in every JSON of the output, first the output
+as a whole, then line by line: it fits when all that it holds is there.
 """
 
 from collections.abc import Iterator, Sequence
@@ -10,8 +11,11 @@ from typing import Any
 import msgspec
 
 
-def found(markers: Sequence[object], text: str) -> str | None:
-    """Return the first marker that *text* holds, as people would write it, or None."""
+def found(markers: Sequence[object], text: str, output: str | None = None) -> str | None:
+    """Return the first marker that *text* holds, as people would write it, or None.
+
+    JSON is looked for in *output*, which is *text* where it is left out.
+    """
     folded = text.casefold()
     values: list[Any] | None = None
     for marker in markers:
@@ -21,7 +25,7 @@ def found(markers: Sequence[object], text: str) -> str | None:
             marker = _structure(marker)  # noqa: PLW2901  # the same marker, read as JSON
         if not isinstance(marker, dict | list) or not marker:
             continue
-        values = list(_documents(text)) if values is None else values
+        values = list(_documents(text if output is None else output)) if values is None else values
         if any(_holds(value, marker) for value in values):
             return msgspec.json.encode(marker).decode()
     return None

@@ -36,7 +36,7 @@ repository needs to change, answer `NO CHANGE NEEDED` and say why."""
 
 def work(job: Job) -> Answer:
     """Ask the model once, and apply what it answers to a task."""
-    where = endpoint(job.config)
+    where = endpoint(job.config, job.socket)
     if isinstance(where, Answer):
         return where
     result = job.chat.complete(

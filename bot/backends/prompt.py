@@ -26,6 +26,7 @@ Whoever mends it keeps to these rules, and so does what you say:
 {LIMITS}
 {DATA}"""
 
+_AGENT = "Change the files in the current folder. Do not commit."
 _STEPS = 5
 _COMMANDS = 20
 _EXCERPT = 12_000
@@ -77,11 +78,9 @@ def asked(task: Task, question: str = "") -> str:
     if question:
         return (
             f"{ASKED}\n\nRead the files in the current folder as you need. Change, create and"
-            f" delete none. Your answer is what you write last.\n\n{question}\n"
+            f" delete none. Your answer is what you write last.\n\n{question.rstrip()}\n"
         )
-    return (
-        f"{RULES}\n\nChange the files in the current folder. Do not commit.\n\n{describe(task)}\n"
-    )
+    return f"{RULES}\n\n{_AGENT}\n\n{describe(task)}\n"
 
 
 def describe(task: Task) -> str:

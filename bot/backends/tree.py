@@ -1,6 +1,7 @@
 """Looks at a tree that nobody vouches for: no link is followed, no size is trusted."""
 
 import os
+import shutil
 import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -78,6 +79,16 @@ class TreeView:
                 return None
             content = file.read(_MOST_BYTES)
         return None if b"\0" in content else content.decode(errors="replace")
+
+
+def remove(folder: Path) -> None:
+    """Remove a folder, also where what ran in it took its own rights away."""
+    for parent, names, _ in os.walk(folder):
+        for name in names:
+            path = Path(parent, name)
+            if not path.is_symlink():
+                path.chmod(0o700)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _walk(folder: Path, prefix: str) -> Iterator[str]:

@@ -17,6 +17,7 @@ from bot.cli import (
     replay,
     runs,
     serve,
+    simulate,
     simulator,
 )
 from bot.domain.errors import BotError
@@ -36,6 +37,9 @@ app.command("demo", help="Watch six red pull requests become green, with no acco
 )
 app.command("simulator", help="Serve local git repositories as a GitHub on loopback.")(
     simulator.command
+)
+app.command("simulate", help="Play backends that fail, in virtual time, and measure the routing.")(
+    simulate.command
 )
 app.command("doctor", help="Check every prerequisite and say how to mend what is missing.")(
     doctor.command

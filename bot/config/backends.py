@@ -198,7 +198,7 @@ def _hidden(key: str, value: Any) -> Any:
 
 
 def _inherit(section: Section, others: Mapping[str, Section]) -> Section:
-    """Take the options of the backend that `backend_type` names; a list of one's own blocks it."""
+    """Take the options of the backend that `backend_type` names; lists of one's own block it."""
     parent = others.get(section.get("backend_type") or "")
     if parent is None or parent.name == section.name:
         return section
@@ -262,6 +262,7 @@ def _backend(section: Section) -> BackendConfig:
         max_retries=get("max_retries"),
         options=get("options", default=()) or (),
         options_for_noedit=get("options_for_noedit", default=()) or (),
+        options_for_resume=get("options_for_resume", default=()) or (),
         providers=get("providers", default=()),
         model_provider=get("model_provider"),
         settings=get("settings"),
@@ -272,6 +273,9 @@ def _backend(section: Section) -> BackendConfig:
         command=get("command"),
         price_in=get("price_in"),
         price_out=get("price_out"),
+        price_cached=get("price_cached"),
+        price_cache_write=get("price_cache_write"),
+        models=get("models", default=()),
     )
 
 

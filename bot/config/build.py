@@ -10,11 +10,12 @@ from typing import Any
 
 import msgspec
 
-from bot.config import backends, chains, drains, patterns, shapes
+from bot.config import backends, chains, drains, patterns, routing, shapes
 from bot.config.document import Document
 from bot.config.layers import Settings, flat, layer
 from bot.config.schema import Configuration, Policy, SandboxConfig
 from bot.domain.errors import ConfigError
+from bot.domain.models import Caps
 
 ENVIRONMENTS: Mapping[str, Mapping[str, Any]] = {
     "development": {
@@ -72,8 +73,17 @@ def build(file: Document, environ: Mapping[str, str]) -> tuple[Configuration, Se
     named = drains.read(file, warnings)
     found = backends.read(file, environ, (*named.mentions(), *chains.mentions(own)))
     resolved = drains.resolve(file, named, found.by_name, warnings)
-    policy = msgspec.structs.replace(_policy(own), patterns=patterns.read(file, warnings))
+    routes, frameworks = routing.read(file, own, found.by_name, found.fallback, warnings)
+    found = dataclasses.replace(
+        found, primary=routing.ordered(found.primary, found.by_name, frameworks)
+    )
+    policy = msgspec.structs.replace(
+        _policy(own), patterns=patterns.read(file, warnings), routing=routes
+    )
     policy = chains.laid(policy, chains.Said(own, found, resolved, named.chosen), warnings)
+    budget = msgspec.convert(own.under("budget"), Caps)
+    if budget != Caps():
+        _all_priced(file, found)
     settings = own | named.settings | found.settings
     configuration = Configuration(
         policy=policy,
@@ -81,6 +91,7 @@ def build(file: Document, environ: Mapping[str, str]) -> tuple[Configuration, Se
         fallback=found.fallback,
         drains=resolved,
         sandbox=msgspec.convert(own.under("sandbox"), SandboxConfig),
+        budget=budget,
         warnings=(*found.warnings, *warnings),
         origin={key: settings.origin(key) for key in settings},
     )
@@ -117,6 +128,8 @@ def _defaults() -> dict[str, Any]:
         **flat("planning", policy["planning"]),
         **flat("approvals", policy["approvals"]),
         **flat("sandbox", dataclasses.asdict(SandboxConfig())),
+        **flat("budget", msgspec.to_builtins(Caps())),
+        **routing.defaults(),
     }
 
 
@@ -146,3 +159,17 @@ def _policy(own: Settings) -> Policy:
         **{name: own.under(name) for name in tables},
     }
     return msgspec.convert(values, Policy)
+
+
+def _all_priced(file: Document, found: backends.Backends) -> None:
+    """Raise `ConfigError` for a backend without a price: no cap could hold it."""
+    for one in (*found.by_name.values(), *found.fallback):
+        keys = (one.api_key, one.openai_api_key, one.base_url, one.openai_base_url)
+        metered = one.enabled and one.command is None and any(key is not None for key in keys)
+        if metered and one.price is None:
+            paths = (("backends", one.name), (one.name,))
+            path = next((path for path in paths if path in file.lines), paths[0])
+            raise ConfigError(
+                f"{file.where(path)}: {'.'.join(path)} needs price_in and price_out (0 where it is "
+                "free), because [budget] sets a cap"
+            )

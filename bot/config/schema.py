@@ -11,6 +11,7 @@ from pathlib import Path
 
 import msgspec
 
+from bot.domain.models import Caps, Price
 from bot.domain.values import FailurePattern, FailureType, Secret, Value
 
 DEFAULT_RETRIES: Mapping[str, int] = {
@@ -164,6 +165,70 @@ class Drains(Value, frozen=True):
         return min(hundredths // 100, self.max_backoff_ms)
 
 
+class Strategy(StrEnum):
+    """How lanes are ordered (seed 3)."""
+
+    PRIMARY_SECONDARY = "primary_secondary"
+    INTELLIGENT = "intelligent_primary_secondary"
+    ROUND_ROBIN = "round_robin"
+    PERFORMANCE = "performance"
+    TASK_SPECIFIC = "task_specific"
+    COST = "cost"
+
+
+class Lane(Value, frozen=True):
+    """One way to get work done: a backend with one of its providers. Health is kept for each.
+
+    `key` names the lane's health; `host` is what it shares with lanes that fail together with it;
+    `price_usd` is what a call of ordinary size costs, None when no price is known; `weight`
+    multiplies its health where lanes are compared; `probed` tells whether it can be asked, without
+    work, whether it is back.
+    """
+
+    key: str
+    backend: str
+    provider: str = ""
+    host: str = ""
+    price_usd: float | None = None
+    weight: float = 1.0
+    probed: bool = False
+
+
+class RoutingPolicy(Value, frozen=True):
+    """How a backend is chosen and left: `[fallback_system]`, `[frameworks.*]`, `[task_routing]`.
+
+    `error_rate` looks at the newest `error_rate_calls` calls, and says nothing before
+    `error_rate_least`. Health is of the newest `window_calls` calls within `window_s`; a lane
+    without a call for `stale_s` is given the benefit of the doubt. `tasks` leads from a kind of
+    task to a backend, `overrides` from a pattern of repositories. `compare` names two strategies,
+    of which the second gets `compare_share` of the pull requests. `lanes` are those of all
+    backends, `fallback_lanes` those of a fallback that is described in its own section.
+    """
+
+    enabled: bool = True
+    strategy: Strategy = Strategy.INTELLIGENT
+    monitoring_interval_s: float = 30.0
+    health_check_timeout_s: float = 10.0
+    consecutive_failures: int = 3
+    error_rate: float = 0.3
+    error_rate_calls: int = 10
+    error_rate_least: int = 6
+    response_time_s: float = 30.0
+    hysteresis_s: float = 300.0
+    window_calls: int = 100
+    window_s: float = 7_200.0
+    stale_s: float = 900.0
+    min_health: float = 0.3
+    min_target_health: float = 0.5
+    preventive: bool = True
+    tasks: dict[str, str] = msgspec.field(default_factory=dict)
+    overrides: dict[str, str] = msgspec.field(default_factory=dict)
+    compare: tuple[Strategy, ...] = ()
+    compare_share: float = 0.5
+    lanes: tuple[Lane, ...] = ()
+    fallback_lanes: tuple[Lane, ...] = ()
+
+
 class Policy(Value, frozen=True):
     """Everything that decisions depend on, without secrets.
 
@@ -190,6 +255,7 @@ class Policy(Value, frozen=True):
     qa: QaPolicy = QaPolicy()
     planning: PlanningPolicy = PlanningPolicy()
     approvals: ApprovalPolicy = ApprovalPolicy()
+    routing: RoutingPolicy = RoutingPolicy()
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,6 +278,7 @@ class BackendConfig:
     max_retries: int | None = None
     options: tuple[str, ...] = ()
     options_for_noedit: tuple[str, ...] = ()  # instead of `options` where nothing is edited
+    options_for_resume: tuple[str, ...] = ()  # besides, where a session goes on
     providers: tuple[str, ...] = ()
     model_provider: str | None = None
     settings: str | None = None
@@ -222,6 +289,16 @@ class BackendConfig:
     command: str | None = None
     price_in: float | None = None  # USD per million input tokens
     price_out: float | None = None  # USD per million output tokens
+    price_cached: float | None = None  # USD per million input tokens read from a cache
+    price_cache_write: float | None = None  # USD per million input tokens written to one
+    models: tuple[str, ...] = ()  # patterns of the models that its agent may ask for; none: any
+
+    @property
+    def price(self) -> Price | None:
+        """What its calls cost, None unless both prices are known."""
+        if self.price_in is None or self.price_out is None:
+            return None
+        return Price(self.price_in, self.price_out, self.price_cached, self.price_cache_write)
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,6 +324,7 @@ class Configuration:
     fallback: tuple[BackendConfig, ...] = ()
     drains: Drains = field(default_factory=Drains)
     sandbox: SandboxConfig = SandboxConfig()
+    budget: Caps = field(default_factory=Caps)
     source: Path | None = None
     warnings: tuple[str, ...] = ()
     origin: Mapping[str, str] = field(default_factory=dict)

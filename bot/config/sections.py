@@ -19,6 +19,7 @@ FIXED_SECTIONS = frozenset(
         *shapes.DRAIN_SECTIONS,
         *FALLBACK_SECTIONS,
         *shapes.OWN_SECTIONS,
+        *shapes.ROUTING_TABLES,
         *shapes.UNUSED_SECTIONS,
     }
 )
@@ -38,6 +39,10 @@ def find(file: Document, warnings: list[str]) -> Found:
             warnings.append(f"{file.where((name,))}: [{name}] has no effect yet")
         if name not in FIXED_SECTIONS:
             _gather(file, (name,), table, found, warnings)
+    for framework in shapes.table(file, ("frameworks",)).values():
+        named = framework.get("name") if isinstance(framework, Mapping) else None
+        if isinstance(named, str):  # an agent needs no section of its own
+            found.setdefault(named, ("backends", named))
     return found
 
 

@@ -14,17 +14,19 @@ import msgspec
 from msgspec import Meta
 
 from bot.config.document import Document, KeyPath
+from bot.config.schema import Strategy
 from bot.domain.errors import ConfigError
 from bot.domain.values import FailureType, Value
 
 MOST = 1e9  # some thirty years in seconds: what is added to a date stays one
 Seconds = Annotated[float, Meta(ge=0, le=MOST)]
+Dollars = Annotated[float, Meta(ge=0, le=1_000_000)]
+PerMillion = Annotated[float, Meta(ge=0, le=10_000)]  # USD per million tokens
 Positive = Annotated[float, Meta(gt=0, le=MOST)]
 Factor = Annotated[float, Meta(ge=1, le=MOST)]
-Share = Annotated[float, Meta(ge=0, le=1)]
 Count = Annotated[int, Meta(ge=0)]
 AtLeastOne = Annotated[int, Meta(ge=1)]
-
+Share = Annotated[float, Meta(ge=0, le=1)]
 Milliseconds = Annotated[int, Meta(ge=0, le=10**12)]
 
 DRAIN_SECTIONS = ("agent_chains", "agent_drains", "agent_chain")
@@ -39,7 +41,6 @@ UNUSED_KEYS = frozenset(
         "extra_args",
         "openrouter_api_key",
         "openrouter_base_url",
-        "options_for_resume",
         "providers",
         "url",
     }
@@ -47,10 +48,7 @@ UNUSED_KEYS = frozenset(
 UNUSED_SECTIONS = frozenset(
     {
         "backend_for_noedit",
-        "fallback_system",
-        "frameworks",
         "message_backend",
-        "task_routing",
     }
 )
 
@@ -77,14 +75,17 @@ class BackendKeys(Value, frozen=True):
     usage_limit_retry_wait_seconds: Seconds = 0
     always_switch_after_execution: bool = False
     command: str | None = None
-    price_in: Seconds | None = None
-    price_out: Seconds | None = None
+    price_in: PerMillion | None = None
+    price_out: PerMillion | None = None
+    price_cached: PerMillion | None = None
+    price_cache_write: PerMillion | None = None
+    models: tuple[str, ...] = ()
     claude_code_oauth_token: str | None = None
     extra_args: dict[str, Any] | None = None
     openrouter_api_key: str | None = None
     openrouter_base_url: str | None = None
     options_for_noedit: tuple[str, ...] | None = None
-    options_for_resume: tuple[str, ...] = ()
+    options_for_resume: tuple[str, ...] | None = None
     url: str | None = None
 
 
@@ -200,6 +201,44 @@ class SandboxKeys(Value, frozen=True):
     workers: AtLeastOne | None = None
 
 
+class BudgetKeys(Value, frozen=True):
+    """`[budget]`."""
+
+    per_attempt_usd: Dollars | None = None
+    per_pull_usd: Dollars | None = None
+    per_repo_usd: Dollars | None = None
+    per_tenant_usd: Dollars | None = None
+    per_day_usd: Dollars | None = None
+
+
+class FallbackSystemKeys(Value, frozen=True):
+    """`[fallback_system]` (seed 3); times are seconds."""
+
+    enabled: bool | None = None
+    strategy: Strategy | None = None
+    monitoring_interval: Positive | None = None
+    health_check_timeout: Positive | None = None
+    consecutive_failure_threshold: AtLeastOne | None = None
+    error_rate_threshold: Share | None = None
+    response_time_threshold: Positive | None = None
+    hysteresis_time: Seconds | None = None
+    min_health: Share | None = None
+    min_target_health: Share | None = None
+    preventive: bool | None = None
+    overrides: dict[str, str] | None = None
+    compare: tuple[Strategy, ...] | None = None
+    compare_share: Share | None = None
+
+
+class FrameworkKeys(Value, frozen=True):
+    """`[frameworks.X]`: a backend's place in the order, and its weight where lanes are compared."""
+
+    name: str | None = None
+    enabled: bool = True
+    priority: int | None = None
+    health_weight: Positive = 1.0
+
+
 OWN_SECTIONS: Mapping[str, type[Value]] = {
     "regreen": RegreenKeys,
     "attempts": AttemptsKeys,
@@ -209,7 +248,10 @@ OWN_SECTIONS: Mapping[str, type[Value]] = {
     "planning": PlanningKeys,
     "approvals": ApprovalKeys,
     "sandbox": SandboxKeys,
+    "budget": BudgetKeys,
+    "fallback_system": FallbackSystemKeys,
 }
+ROUTING_TABLES = frozenset({"frameworks", "task_routing"})
 
 Shape = TypeVar("Shape")
 _EXPECTED = re.compile(r"Expected `(?P<want>[^`]+)`(?P<limit>[^,]*?)(?:, got `[^`]+`)?")
@@ -226,6 +268,8 @@ _WORDS = {
 # What the decoder does not tell: the words that a key may hold.
 _CHOICES = {
     "approvals.role": "write or admin",
+    "fallback_system.compare": f"two of {', '.join(Strategy)}",
+    "fallback_system.strategy": f"one of {', '.join(Strategy)}",
     "sandbox.driver": "bubblewrap or none",
     "retry.retries": f"for types of failure: {', '.join(FailureType)}",
     "retry.multipliers": f"for types of failure: {', '.join(FailureType)}",
@@ -265,6 +309,16 @@ def table(document: Document, path: KeyPath) -> dict[str, Any]:
     if not isinstance(values, dict):
         where = document.where(path)
         raise ConfigError(f"{where}: {'.'.join(path)} must be a table, not {shown(values)}")
+    return values
+
+
+def texts(document: Document, path: KeyPath) -> dict[str, str]:
+    """Return the table at *path*, every value of which is text, or raise `ConfigError`."""
+    values = table(document, path)
+    for key, one in values.items():
+        if not isinstance(one, str):
+            where = document.where((*path, key))
+            raise ConfigError(f"{where}: {'.'.join((*path, key))} must be text, not {shown(one)}")
     return values
 
 

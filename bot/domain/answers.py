@@ -26,10 +26,14 @@ class Ending(StrEnum):
 
 
 class Answer(Value, frozen=True):
-    """The end of one backend call; `text` is its own account, `detail` ours for people."""
+    """The end of one backend call; `text` is its own account, `detail` ours for people.
+
+    `session` is what a later call hands back to go on where this one ended, "" where none can.
+    """
 
     ending: Ending
     text: str = ""
     detail: str = ""
     usage: Usage = Usage()
     retry_after_s: float | None = None
+    session: str = ""

@@ -1,5 +1,7 @@
 """What a backend says to a model's chat endpoint, and what comes back."""
 
+from pathlib import Path
+
 from bot.domain.answers import Ending
 from bot.domain.values import Secret, Value
 
@@ -14,7 +16,8 @@ class Message(Value, frozen=True):
 class Endpoint(Value, frozen=True):
     """An OpenAI-compatible API: where it is, its key, and how patient to be with it.
 
-    `max_retries` counts for outages; `usage_limit_retries` for limits, after
+    `socket` is the gateway's, when the call goes through it; `base_url` then names no host that is
+    looked up. `max_retries` counts for outages; `usage_limit_retries` for limits, after
     `usage_limit_wait_s` unless the endpoint itself names a time.
     """
 
@@ -23,6 +26,7 @@ class Endpoint(Value, frozen=True):
     max_retries: int = 2
     usage_limit_retries: int = 0
     usage_limit_wait_s: float = 0.0
+    socket: Path | None = None
 
 
 class Completion(Value, frozen=True):

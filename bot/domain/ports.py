@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from bot.domain.answers import Answer
+from bot.domain.models import Account, Call, Grant, Origin, Spend
 from bot.domain.runs import Fence, Run
 from bot.domain.values import (
     Card,
@@ -99,11 +100,44 @@ class Trees(Protocol):
     def push(self, repo: str, branch: str, commit: Sha, lease: Sha, remote: Remote) -> str: ...
 
 
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """When a running command is given up before its time is over.
+
+    After `quiet_s` without a word, after `most_bytes` of output, or when it has printed `circle`
+    for the twentieth time: the words of a program that goes round in circles.
+    """
+
+    quiet_s: float | None = None
+    most_bytes: int | None = None
+    circle: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Kit:
+    """What an agent gets besides the tree.
+
+    `home` is a folder of the host that becomes its home folder, instead of a new and empty one.
+    `socket` is a Unix socket of the host, which it finds at the URL that `Sandbox.reach` yields.
+    """
+
+    home: Path | None = None
+    socket: Path | None = None
+    watch: Watch = Watch()
+
+
+NO_KIT = Kit()
+
+
 class Sandbox(Protocol):
-    """Runs a command over a tree, without network, within limits; `stop` is asked every second."""
+    """Runs a command over a tree, without network, within limits; `stop` is asked every second.
+
+    Within the block of `reach`, a command whose kit holds the socket finds it at that URL.
+    """
 
     @property
     def name(self) -> str: ...
+    def reach(self, socket: Path) -> AbstractContextManager[str]: ...
     def run(
         self,
         command: Sequence[str],
@@ -113,17 +147,24 @@ class Sandbox(Protocol):
         stdin: bytes = b"",
         env: Mapping[str, str] | None = None,
         stop: Callable[[], bool] = ...,
+        kit: Kit = ...,
     ) -> "Finished": ...
 
 
 class Finished(Value, frozen=True):
-    """How a sandboxed command ended; output is capped, head and tail kept."""
+    """How a sandboxed command ended; output is capped, head and tail kept.
+
+    `fault` says why it was killed, "" when it ended by itself; a command that is silent for too
+    long has timed out, one that prints without end is endless.
+    """
 
     exit_code: int
     output: str
     seconds: float
     timed_out: bool = False
     stopped: bool = False
+    endless: bool = False
+    fault: str = ""
 
 
 class Gatekeeper(Protocol):
@@ -138,11 +179,34 @@ class Gatekeeper(Protocol):
 # --- Backends ---------------------------------------------------------------------------------
 
 
+class Terms(Value, frozen=True):
+    """On what terms a backend works.
+
+    With a `question` it is asked that and nothing else, and shall change nothing. `resume` is the
+    `Answer.session` of an earlier call of the same backend, to go on from there; where that is not
+    possible it starts anew. `origin` says on whose account its calls go.
+    """
+
+    question: str = ""
+    resume: str = ""
+    origin: Origin | None = None
+
+
+ORDINARY = Terms()
+
+
 class Backends(Protocol):
     """The backends of the configuration, by name, and `fixers`."""
 
     def run(
-        self, backend: str, *, fallback: bool, task: Task, tree: Path, stop: Callable[[], bool]
+        self,
+        backend: str,
+        *,
+        fallback: bool,
+        task: Task,
+        tree: Path,
+        stop: Callable[[], bool],
+        terms: Terms = ...,
     ) -> Answer: ...
     def consult(
         self,
@@ -152,7 +216,25 @@ class Backends(Protocol):
         tree: Path,
         within_s: float,
         stop: Callable[[], bool],
+        terms: Terms = ...,
     ) -> Answer: ...
+
+
+class Door(Protocol):
+    """A grant's way to its API: a Unix socket that speaks HTTP, and the calls that came through.
+
+    `calls` are those that have ended, in that order; it may be asked at any time, also afterwards.
+    """
+
+    @property
+    def socket(self) -> Path: ...
+    def calls(self) -> Sequence[Call]: ...
+
+
+class Gateway(Protocol):
+    """The one road to model APIs. A door is there within the block; its end cuts what is open."""
+
+    def open(self, grant: Grant) -> AbstractContextManager[Door]: ...
 
 
 # --- Store ------------------------------------------------------------------------------------
@@ -212,6 +294,23 @@ class History(Protocol):
     def records(
         self, repo: str, failures: Sequence[tuple[str, str]], since: datetime
     ) -> Mapping[tuple[str, str], Record]: ...
+    def forget(self, before: datetime) -> int: ...
+
+
+class Ledger(Protocol):
+    """What calls of models cost. A call is held back for at its estimate, then settled, once.
+
+    `reserve` returns the account whose cap the call would break, and then has changed nothing.
+    `settle` of a call that is not open has no effect. `abandon` settles at their estimates the
+    calls from before *before* that nobody will settle any more; `forget` removes settled ones and
+    accounts that nothing was counted in since.
+    """
+
+    def reserve(self, call: Call, accounts: Sequence[Account]) -> Account | None: ...
+    def settle(self, call: Call) -> None: ...
+    def spent(self, account: str) -> Spend: ...
+    def calls(self, run: str) -> Sequence[Call]: ...
+    def abandon(self, before: datetime) -> int: ...
     def forget(self, before: datetime) -> int: ...
 
 

@@ -7,10 +7,8 @@ not tried again: another backend is the better bet. Keys travel in one header an
 """
 
 import asyncio
-import ssl
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
-from urllib.parse import urlsplit
 
 import httpx
 import msgspec
@@ -19,12 +17,11 @@ from tenacity.wait import wait_exponential_jitter
 
 from bot.domain.answers import Ending
 from bot.domain.chat import Completion, Endpoint, Failed, Message
-from bot.gateway import replies
+from bot.gateway import replies, upstream
 
 MOST_BYTES = 4 * 1024 * 1024  # of one reply
 MOST_PATIENCE_S = 60.0  # a longer Retry-After is handed back
 _ASK_S = 0.5  # how often `stop` is asked
-_CONNECT_S = 15.0
 _OUTAGES = frozenset({Ending.NETWORK, Ending.UNAVAILABLE})
 _LIMITS = frozenset({Ending.RATE_LIMITED, Ending.USAGE_LIMIT})
 _BACKOFF = wait_exponential_jitter(initial=1, max=20, jitter=1)
@@ -37,7 +34,6 @@ class Chat:
 
     def __init__(self, *, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
         self._sleep = sleep
-        self._tls = ssl.create_default_context()
 
     def complete(
         self,
@@ -75,40 +71,28 @@ class Chat:
         headers = {"Content-Type": "application/json", "Accept-Encoding": "identity"}
         if endpoint.key is not None:
             headers["Authorization"] = f"Bearer {endpoint.key.reveal()}"
-        host = _host(where)
+        host = upstream.host(where)
         try:
             async with (
                 asyncio.timeout(timeout_s),
-                httpx.AsyncClient(
-                    verify=self._tls, timeout=httpx.Timeout(timeout_s, connect=_CONNECT_S)
-                ) as client,
+                self._client(endpoint, timeout_s) as client,
                 client.stream("POST", where, content=body, headers=headers) as response,
             ):
                 received = await _capped(response)
-        except httpx.ConnectTimeout:
-            return Failed(Ending.NETWORK, f"{host} cannot be reached: the connection timed out")
-        except (TimeoutError, httpx.TimeoutException):
-            return Failed(Ending.TIMEOUT, f"no answer from {host} within {timeout_s:g} s")
-        except (httpx.InvalidURL, httpx.UnsupportedProtocol, UnicodeError):
-            # A header cannot carry every character, an address not every text.
-            return Failed(Ending.INVALID, f"base_url or api_key is malformed (host: {host})")
-        except httpx.LocalProtocolError:
-            return Failed(Ending.AUTH, "api_key holds characters that no header may carry")
-        except httpx.HTTPError as error:
-            return Failed(Ending.NETWORK, f"the call to {host} broke: {type(error).__name__}")
+        except upstream.FAULTS as error:
+            return upstream.fault(error, host, timeout_s)
         if received is None:
             return Failed(Ending.INVALID, f"the reply of {host} is larger than {MOST_BYTES} bytes")
         return _without_key(
             replies.read(response.status_code, response.headers, received), endpoint
         )
 
-
-def _host(url: str) -> str:
-    """Return the host of *url* for people; an address may hold a password, so never all of it."""
-    try:
-        return urlsplit(url).hostname or "an unnamed host"
-    except ValueError:
-        return "an unnamed host"
+    def _client(self, endpoint: Endpoint, timeout_s: float) -> httpx.AsyncClient:
+        timeout = httpx.Timeout(timeout_s, connect=upstream.CONNECT_S)
+        if endpoint.socket is None:
+            return httpx.AsyncClient(verify=upstream.tls(), timeout=timeout)
+        through = httpx.AsyncHTTPTransport(uds=str(endpoint.socket), verify=upstream.tls())
+        return httpx.AsyncClient(transport=through, timeout=timeout)
 
 
 async def _capped(response: httpx.Response) -> bytes | None:

@@ -68,6 +68,27 @@ RULES = (
 )
 
 
+# The statuses that vendors mean by the names of errors inside a reply of 200.
+_STATUSES: Mapping[str, int] = {
+    "authentication_error": 401,
+    "billing_error": 402,
+    "context_length_exceeded": 400,
+    "insufficient_quota": 429,
+    "invalid_api_key": 401,
+    "invalid_request_error": 400,
+    "model_not_found": 404,
+    "not_found_error": 404,
+    "overloaded_error": 529,
+    "permission_error": 403,
+    "rate_limit_error": 429,
+    "rate_limit_exceeded": 429,
+    "request_too_large": 413,
+    "timeout_error": 504,
+    "usage_limit_reached": 429,
+}
+_SPENT_HEADER = "anthropic-ratelimit-unified-status"  # a subscription's window is used up
+
+
 def read(status: int, headers: Mapping[str, str], body: bytes) -> Completion | Failed:
     """Return the completion in a reply, or why there is none; *headers* ignore case."""
     if HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST:
@@ -80,9 +101,24 @@ def read(status: int, headers: Mapping[str, str], body: bytes) -> Completion | F
         return _error(status, headers, reply)
     if not isinstance(reply, dict | list):
         return Failed(Ending.INVALID, _not_json(body))
-    if (inner := _inner_status(reply)) is not None:
-        return _error(inner, headers, reply)
+    if fault := _fault(reply):
+        return _error(_inner_status(fault), headers, reply)
     return _completion(reply)
+
+
+def refused(status: int, headers: Mapping[str, str], body: bytes) -> Failed:
+    """Return what a reply with an error's status means; *headers* ignore case."""
+    try:
+        reply = msgspec.json.decode(body)
+    except (ValueError, RecursionError):
+        reply = None
+    return _error(status, headers, reply)
+
+
+def told(error: Any) -> Failed:
+    """Return what an error inside a reply or a stream of status 200 means."""
+    reply = {"error": error}
+    return _error(_inner_status(_fault(reply)), {}, reply)
 
 
 def _not_json(body: bytes) -> str:
@@ -93,14 +129,14 @@ def _not_json(body: bytes) -> str:
     return "the endpoint's reply is no JSON; check base_url"
 
 
-def _inner_status(reply: Any) -> int | None:
-    """Return the status of an error that came with status 200, as OpenRouter sends them."""
-    fault = _fault(reply)
-    if not fault:
-        return None
+def _inner_status(fault: Mapping[str, Any]) -> int:
+    """Return the status that an error with status 200 stands for, as OpenRouter sends them."""
     code = fault.get("code")
-    known = isinstance(code, int) and HTTPStatus.BAD_REQUEST <= code < 600  # noqa: PLR2004  # HTTP's own bound
-    return code if known else HTTPStatus.INTERNAL_SERVER_ERROR
+    if isinstance(code, int) and HTTPStatus.BAD_REQUEST <= code < 600:  # noqa: PLR2004  # HTTP's own bound
+        return code
+    names = (code, fault.get("type"))
+    known = (_STATUSES[name] for name in names if isinstance(name, str) and name in _STATUSES)
+    return next(known, HTTPStatus.INTERNAL_SERVER_ERROR)
 
 
 def _fault(reply: Any) -> dict[str, Any]:
@@ -125,6 +161,8 @@ def _error(status: int, headers: Mapping[str, str], reply: Any) -> Failed:
     said = " ".join(message.split())[:_SHOWN] if isinstance(message, str) else ""
     detail = f"the endpoint answered {status}" + (f": {said}" if said else "")
     ending = next((rule.ending for rule in RULES if _fits(rule, status, words)), Ending.INVALID)
+    if ending is Ending.RATE_LIMITED and headers.get(_SPENT_HEADER) == "rejected":
+        ending = Ending.USAGE_LIMIT
     return Failed(ending, detail, _retry_after(headers, words))
 
 

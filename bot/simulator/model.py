@@ -1,11 +1,10 @@
-"""A scripted model behind an OpenAI-compatible chat API, for the demo and for scenes.
+"""A scripted model behind the APIs of OpenAI, Anthropic and Gemini, for the demo and for scenes.
 
 A script says, for a model and a key, which replies come, in order; the last one is repeated. The
 key is a text that the prompt carries, such as `owner/name#7`, so that scenes which share a server
 do not take each other's replies; the empty key answers every prompt that no other one fits. Nothing
-here understands a prompt, and the demo says so on its screen.
-
-Shapes: https://platform.openai.com/docs/api-reference/chat
+here understands a prompt, and the demo says so on its screen. How each API writes it is in
+`dialects`.
 """
 
 import asyncio
@@ -14,10 +13,9 @@ import json
 import logging
 import re
 import threading
-import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 from starlette.applications import Starlette
@@ -26,9 +24,10 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
+from bot.simulator import dialects
+from bot.simulator.dialects import Dialect, Said
 from bot.simulator.loopback import served
 
-_CHUNK = 40  # characters of one streamed piece
 _CHARACTERS_PER_TOKEN = 4
 
 
@@ -37,7 +36,8 @@ class Reply:
     """One answer of the model.
 
     With a `status` other than 200 it is an error, whose `body` is sent as it stands when there is
-    one. `delay_s` comes before anything is sent; `cut` breaks the connection half-way through.
+    one. With a `tool` it is a call of that tool. `cached` says how many tokens of the prompt were
+    cached. `delay_s` comes before anything is sent; `cut` breaks the connection half-way through.
     """
 
     text: str = ""
@@ -46,11 +46,17 @@ class Reply:
     body: str = ""
     delay_s: float = 0.0
     cut: bool = False
+    tool: str = ""
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    cached: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One request as it came, and the key that it was answered by."""
+    """One request as it came, and the key that it was answered by.
+
+    `authorization` is the header with the caller's key, whichever the API has for it.
+    """
 
     model: str
     key: str
@@ -75,14 +81,13 @@ class Script:
         with self._lock:
             self._replies.setdefault((model, key), []).extend(made)
 
-    def answer(self, model: str, call: Mapping[str, Any], authorization: str) -> Reply | None:
+    def answer(self, call: Call) -> Reply | None:
         """Record a call and return its reply, None when the script has none for it."""
-        prompt = _prompt(call)
+        model, prompt = call.model, call.prompt
         with self._lock:
             fitting = [key for name, key in self._replies if name == model and _has(prompt, key)]
             key = max(fitting, key=len, default="")
-            stream = bool(call.get("stream"))
-            self._calls.append(Call(model, key, prompt, stream, authorization, call))
+            self._calls.append(replace(call, key=key))
             replies = self._replies.get((model, key))
             if not replies:
                 return None
@@ -145,59 +150,92 @@ class _CutsAreMeant(logging.Filter):
 
 
 def model_app(script: Script) -> Starlette:
-    """Serve `/v1/chat/completions` and `/v1/models` from *script*."""
+    """Serve the paths of all APIs from *script*, and `/v1/models`."""
     numbers = itertools.count(1)
 
-    async def complete(request: Request) -> Response:
-        call = await _body(request)
-        model = call["model"]
-        reply = script.answer(model, call, request.headers.get("authorization", ""))
-        if reply is None:
-            return _error(404, f"The model `{model}` does not exist", "model_not_found")
-        if reply.delay_s:
-            await asyncio.sleep(reply.delay_s)
-        if reply.status != 200:  # noqa: PLR2004  # HTTP's own number
-            return _failure(reply)
-        return _completion(f"chatcmpl-{next(numbers)}", call, reply)
+    def serving(dialect: Dialect, verb: str = "") -> Callable[[Request], Awaitable[Response]]:
+        async def complete(request: Request) -> Response:
+            call = await _call(request, dialect, verb)
+            reply = script.answer(call)
+            if reply is None:
+                message = f"The model `{call.model}` does not exist"
+                return JSONResponse(dialect.error(404, message), 404)
+            if reply.delay_s:
+                await asyncio.sleep(reply.delay_s)
+            if reply.status != 200:  # noqa: PLR2004  # HTTP's own number
+                return _failure(reply, dialect)
+            return _completion(_said(str(next(numbers)), call, reply), call, reply, dialect)
+
+        return complete
 
     async def models(_request: Request) -> Response:
         data = [{"id": name, "object": "model", "owned_by": "script"} for name in script.models]
         return JSONResponse({"object": "list", "data": data})
 
+    async def count(request: Request) -> Response:
+        asked = _tokens((await request.body()).decode(errors="replace"))
+        return JSONResponse({"input_tokens": asked, "totalTokens": asked})
+
     async def refuse(_request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
-        return _error(error.status_code, error.detail, "invalid_request")
+        made = dialects.CHAT.error(error.status_code, error.detail)
+        return JSONResponse(made, error.status_code)
 
+    gemini = "/v1beta/models/{model}:"
+    stream = "streamGenerateContent"
+    paths = {
+        "/v1/chat/completions": serving(dialects.CHAT),
+        "/v1/responses": serving(dialects.RESPONSES),
+        "/v1/messages": serving(dialects.MESSAGES),
+        "/v1/messages/count_tokens": count,
+        gemini + "generateContent": serving(dialects.GENERATE, "generateContent"),
+        gemini + stream: serving(dialects.GENERATE, stream),
+        gemini + "countTokens": count,
+    }
     return Starlette(
         routes=[
-            Route("/v1/chat/completions", complete, methods=["POST"]),
+            *(Route(path, serve, methods=["POST"]) for path, serve in paths.items()),
             Route("/v1/models", models),
         ],
         exception_handlers={HTTPException: refuse},
     )
 
 
-async def _body(request: Request) -> dict[str, Any]:
+async def _call(request: Request, dialect: Dialect, verb: str) -> Call:
+    """Return what was asked, or refuse it as the API would."""
     try:
-        call = await request.json()
+        body = await request.json()
     except ValueError as error:
         raise HTTPException(400, "We could not parse the JSON body of your request.") from error
-    if not isinstance(call, dict) or not isinstance(call.get("model"), str):
+    model = request.path_params.get("model") or (isinstance(body, dict) and body.get("model"))
+    if not isinstance(body, dict) or not isinstance(model, str):
         raise HTTPException(400, "you must provide a model parameter")
-    if not isinstance(call.get("messages"), list) or not call["messages"]:
-        raise HTTPException(400, "Missing required parameter: 'messages'.")
-    return call
+    if fault := dialect.fault(body):
+        raise HTTPException(400, fault)
+    named = ("authorization", "x-api-key", "x-goog-api-key")
+    authorization = next((one for name in named if (one := request.headers.get(name))), "")
+    stream = verb.startswith("stream") or bool(body.get("stream"))
+    return Call(model, "", dialect.prompt(body), stream, authorization, body)
 
 
-def _prompt(call: Mapping[str, Any]) -> str:
-    """Return the text of all messages; a content may be a text or a list of parts."""
-    texts = []
-    for message in call.get("messages", ()):
-        content = message.get("content") if isinstance(message, dict) else None
-        for part in content if isinstance(content, list) else [content]:
-            text = part.get("text") if isinstance(part, dict) else part
-            texts.append(text if isinstance(text, str) else "")
-    return "\n".join(texts)
+def _said(name: str, call: Call, reply: Reply) -> Said:
+    asked, told = _tokens(call.prompt), _tokens(reply.text + reply.tool)
+    options = call.body.get("stream_options")
+    return Said(
+        name,
+        call.model,
+        reply.text,
+        reply.tool,
+        reply.arguments,
+        asked=asked,
+        cached=min(asked, reply.cached),
+        told=told,
+        usage_asked=isinstance(options, dict) and bool(options.get("include_usage")),
+    )
+
+
+def _tokens(text: str) -> int:
+    return max(1, len(text) // _CHARACTERS_PER_TOKEN)
 
 
 def _has(prompt: str, key: str) -> bool:
@@ -205,22 +243,11 @@ def _has(prompt: str, key: str) -> bool:
     return re.search(re.escape(key) + r"(?!\w)", prompt) is not None if key else True
 
 
-def _usage(call: Mapping[str, Any], text: str) -> dict[str, int]:
-    asked = max(1, len(_prompt(call)) // _CHARACTERS_PER_TOKEN)
-    said = max(1, len(text) // _CHARACTERS_PER_TOKEN)
-    return {"prompt_tokens": asked, "completion_tokens": said, "total_tokens": asked + said}
-
-
-def _completion(name: str, call: Mapping[str, Any], reply: Reply) -> Response:
-    head = {"id": name, "created": int(time.time()), "model": call["model"]}
-    usage = _usage(call, reply.text)
-    if call.get("stream"):
-        include = bool((call.get("stream_options") or {}).get("include_usage"))
-        pieces = _stream(head, reply, usage if include else None)
+def _completion(said: Said, call: Call, reply: Reply, dialect: Dialect) -> Response:
+    if call.stream:
+        pieces = _stream(said, dialect, cut=reply.cut)
         return StreamingResponse(pieces, media_type="text/event-stream", headers=reply.headers)
-    message = {"role": "assistant", "content": reply.text, "refusal": None}
-    choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": "stop"}
-    whole = {**head, "object": "chat.completion", "choices": [choice], "usage": usage}
+    whole = dialect.whole(said)
     if not reply.cut:
         return JSONResponse(whole, headers=reply.headers)
     body = json.dumps(whole).encode()
@@ -234,38 +261,18 @@ async def _broken(body: bytes) -> AsyncIterator[bytes]:
     raise _Cut("cut by the script")
 
 
-async def _stream(
-    head: Mapping[str, Any], reply: Reply, usage: Mapping[str, int] | None
-) -> AsyncIterator[bytes]:
-    def event(choices: list[Any], **more: Any) -> bytes:
-        chunk = {**head, "object": "chat.completion.chunk", "choices": choices, **more}
-        return f"data: {json.dumps(chunk)}\n\n".encode()
-
-    def piece(delta: Mapping[str, str], finish: str | None = None) -> bytes:
-        return event([{"index": 0, "delta": delta, "finish_reason": finish}])
-
-    yield piece({"role": "assistant", "content": ""})
-    text = reply.text[: len(reply.text) // 2] if reply.cut else reply.text
-    for at in range(0, len(text), _CHUNK):
-        yield piece({"content": text[at : at + _CHUNK]})
-    if reply.cut:
+async def _stream(said: Said, dialect: Dialect, *, cut: bool) -> AsyncIterator[bytes]:
+    """Send the events; half of them and then nothing when it is to be cut."""
+    events = [dialects.encoded(name, data) for name, data in dialect.events(said)]
+    for event in events[: (len(events) + 1) // 2] if cut else events:
+        yield event
+    if cut:
         raise _Cut("cut by the script")
-    yield piece({}, "stop")
-    if usage is not None:
-        yield event([], usage=usage)
-    yield b"data: [DONE]\n\n"
 
 
-def _failure(reply: Reply) -> Response:
+def _failure(reply: Reply, dialect: Dialect) -> Response:
     if reply.body:
         kind = "application/json" if reply.body.lstrip().startswith("{") else "text/html"
         return Response(reply.body, reply.status, headers=reply.headers, media_type=kind)
-    made = _error(reply.status, reply.text or "The script says so", "scripted")
-    made.headers.update(reply.headers)
-    return made
-
-
-def _error(status: int, message: str, code: str) -> JSONResponse:
-    kind = "server_error" if status >= 500 else "invalid_request_error"  # noqa: PLR2004  # HTTP's own number
-    error = {"message": message, "type": kind, "param": None, "code": code}
-    return JSONResponse({"error": error}, status)
+    error = dialect.error(reply.status, reply.text or "The script says so")
+    return JSONResponse(error, reply.status, headers=reply.headers)

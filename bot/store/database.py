@@ -1,9 +1,10 @@
 """One database, SQLite or PostgreSQL, and what differs between them.
 
-SQLite: WAL with `synchronous=FULL`, so that a commit survives a power cut. A write transaction
-takes the write lock at its beginning (BEGIN IMMEDIATE): two writers then wait for each other
-instead of failing half-way. Reads take no transaction. Only one process may execute work on a
-SQLite file; a lock on `<file>.lock` guards it, and the kernel lets go of it when that process dies.
+SQLite: WAL with `synchronous=FULL`, so that a commit survives a power cut, unless it was made to be
+swift. A write transaction takes the write lock at its beginning (BEGIN IMMEDIATE): two writers then
+wait for each other instead of failing half-way. Reads take no transaction. Only one process may
+execute work on a SQLite file; a lock on `<file>.lock` guards it, and the kernel lets go of it when
+that process dies.
 
 Both: an error of the driver leaves here as `TryLater` (down, full, busy: the same call may work
 later), `NeedsPerson` (the tables are missing or not ours to write) or `Broken`.
@@ -42,6 +43,7 @@ class Database:
         self.engine = engine
         self.file = file
         self._reader = engine.execution_options(**READ)
+        self._swift = engine if file is None else _swift(engine)
         self._lock: IO[str] | None = None
 
     @property
@@ -63,6 +65,18 @@ class Database:
     def write(self) -> Iterator[sa.Connection]:
         """Open a transaction that is committed at the end of the block."""
         with self._translated(), self.engine.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def write_swiftly(self) -> Iterator[sa.Connection]:
+        """Open a transaction whose commit does not wait for the disk.
+
+        It survives the death of any process. A power cut may undo it, unless an ordinary write came
+        after it.
+        """
+        with self._translated(), self._swift.begin() as connection:
+            if self.file is None:
+                connection.exec_driver_sql("SET LOCAL synchronous_commit TO OFF")
             yield connection
 
     @contextmanager
@@ -120,6 +134,7 @@ class Database:
     def close(self) -> None:
         """Close all connections and let go of the lock."""
         self.engine.dispose()
+        self._swift.dispose()
         if self._lock is not None:
             self._lock.close()
             self._lock = None
@@ -188,6 +203,19 @@ def _sqlite(file: Path) -> Database:
     sa.event.listen(engine, "connect", _tuned(None))
     sa.event.listen(engine, "begin", _begin)
     return Database(engine, file)
+
+
+def _swift(engine: sa.Engine) -> sa.Engine:
+    """Return a second engine on the same SQLite file whose commits do not wait for the disk."""
+    swift = sa.create_engine(engine.url, pool_size=2, max_overflow=0, pool_timeout=30)
+    sa.event.listen(swift, "connect", _tuned(None))
+    sa.event.listen(swift, "connect", _unsynced)
+    sa.event.listen(swift, "begin", _begin)
+    return swift
+
+
+def _unsynced(connection: sqlite3.Connection, _record: Any) -> None:
+    connection.execute("PRAGMA synchronous=NORMAL")
 
 
 def _tuned(isolation: Literal["IMMEDIATE"] | None) -> Callable[[sqlite3.Connection, Any], None]:

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from bot.domain.errors import Broken, Gone
+from bot.domain.models import Account, Call, Spend
 from bot.domain.ports import Clock, Delivery
 from bot.domain.runs import Fence, Run, RunState
 from bot.domain.values import Observation, PullRef, Record, RunId, Sha
@@ -191,6 +192,76 @@ class MemoryHistory:
             for key in old:
                 del self._rows[key]
         return len(old)
+
+
+class MemoryLedger:
+    """Calls and accounts in dictionaries; `_open` and `_settled` know a call's accounts as well."""
+
+    def __init__(self) -> None:
+        self._open: dict[str, tuple[Call, Sequence[Account]]] = {}
+        self._settled: dict[str, Call] = {}
+        self._spending: dict[str, tuple[Spend, datetime]] = {}
+        self._lock = threading.RLock()
+
+    def reserve(self, call: Call, accounts: Sequence[Account]) -> Account | None:
+        """Hold *call*'s cost back in every account, or return the one whose cap it would break."""
+        amount = call.cost_nano or 0
+        with self._lock:
+            for account in sorted(accounts, key=lambda account: account.name):
+                spend = self.spent(account.name)
+                taken = spend.spent_nano + spend.held_nano + amount
+                if amount and account.cap_nano is not None and taken > account.cap_nano:
+                    return account
+            self._open[call.id] = call, accounts
+            self._count(accounts, spent=0, held=amount, at=call.at)
+        return None
+
+    def settle(self, call: Call) -> None:
+        """Replace what was held back for *call* by what it cost."""
+        with self._lock:
+            if (reserved := self._open.pop(call.id, None)) is None:
+                return
+            first, accounts = reserved
+            self._settled[call.id] = call
+            held, spent = first.cost_nano or 0, call.cost_nano or 0
+            self._count(accounts, spent=spent, held=-held, at=first.at)
+
+    def spent(self, account: str) -> Spend:
+        """Return what the account called *account* has spent and holds back."""
+        with self._lock:
+            return self._spending[account][0] if account in self._spending else Spend()
+
+    def calls(self, run: str) -> Sequence[Call]:
+        """Return the settled calls of a run, oldest first."""
+        with self._lock:
+            calls = [call for call in self._settled.values() if call.origin.run == run]
+        return sorted(calls, key=lambda call: (call.at, call.id))
+
+    def abandon(self, before: datetime) -> int:
+        """Settle the open calls from before *before* at what was held back; return how many."""
+        with self._lock:
+            old = [call for call, _ in self._open.values() if call.at < before]
+            for call in old:
+                self.settle(call)
+        return len(old)
+
+    def forget(self, before: datetime) -> int:
+        """Remove settled calls and idle accounts from before *before*; return how many calls."""
+        with self._lock:
+            old = [key for key, call in self._settled.items() if call.at < before]
+            for key in old:
+                del self._settled[key]
+            for name, (spend, at) in list(self._spending.items()):
+                if not spend.held_nano and at < before:
+                    del self._spending[name]
+        return len(old)
+
+    def _count(self, accounts: Sequence[Account], *, spent: int, held: int, at: datetime) -> None:
+        for name in {account.name for account in accounts}:
+            before = self.spent(name)
+            now = Spend(before.spent_nano + spent, before.held_nano + held)
+            last = self._spending[name][1] if name in self._spending else at
+            self._spending[name] = now, max(at, last)
 
 
 class MemoryAudit:

@@ -189,6 +189,38 @@ TEST_OBSERVATIONS = sa.Table(
     sa.Index(None, "at"),
 )
 
+# What each account has spent and holds back, and its cap when it was last looked at; in billionths
+# of a dollar.
+SPENDING = sa.Table(
+    "spending",
+    METADATA,
+    sa.Column("account", sa.Text, primary_key=True),
+    sa.Column("spent", sa.BigInteger, nullable=False),
+    sa.Column("held", sa.BigInteger, nullable=False),
+    sa.Column("at", Instant, nullable=False),
+    sa.Column("cap", sa.BigInteger),
+)
+
+MODEL_CALLS = sa.Table(
+    "model_calls",
+    METADATA,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("run", sa.Text, nullable=False),
+    sa.Column("at", Instant, nullable=False),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("held", sa.BigInteger, nullable=False),
+    sa.Column("accounts", sa.Text, nullable=False),
+    sa.Column("record", sa.Text, nullable=False),
+    sa.Index(None, "run", "at"),
+)
+# Only the few that are open: who looks for those that nobody settled shall not read all of history.
+sa.Index(
+    "ix_model_calls_open",
+    MODEL_CALLS.c.at,
+    sqlite_where=MODEL_CALLS.c.state == "open",
+    postgresql_where=MODEL_CALLS.c.state == "open",
+)
+
 AUDIT = sa.Table(
     "audit",
     METADATA,

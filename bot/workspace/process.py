@@ -1,8 +1,9 @@
 """The one place that starts processes.
 
-`run` is for commands that we do not trust to end or to be brief: it watches them, keeps the head
-and the tail of what they print, and kills all of the tree in the end. `call` is for our own tools,
-whose whole output we want. Neither uses a shell, and neither hands on our environment or files.
+`run` is for commands that we do not trust to end, to go on or to be brief: it watches them, keeps
+the head and the tail of what they print, and kills all of the tree in the end. `call` is for our
+own tools, whose whole output we want. Neither uses a shell, and neither hands on our environment or
+files.
 """
 
 import contextlib
@@ -38,12 +39,71 @@ class Called:
     stderr: str
 
 
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Why a running command is ended, in words, and which kind of end that is."""
+
+    reason: str = ""
+    timed_out: bool = False
+    stopped: bool = False
+    endless: bool = False
+
+
+class Output:
+    """The head and the tail of a stream, and how it flows; written and read by two threads."""
+
+    def __init__(self) -> None:
+        self._head = bytearray()
+        self._tail = bytearray()
+        self._left_out = 0
+        self._size = 0
+        self._newest = time.monotonic()
+
+    @property
+    def silent_s(self) -> float:
+        """How long nothing has come."""
+        return time.monotonic() - self._newest
+
+    @property
+    def size(self) -> int:
+        """How many bytes have come."""
+        return self._size
+
+    def read(self, stream: IO[bytes]) -> None:
+        """Take in the stream to its end."""
+        with stream:
+            while chunk := os.read(stream.fileno(), _CHUNK):
+                self._newest = time.monotonic()
+                self._size += len(chunk)
+                room = HEAD - len(self._head)
+                self._head += chunk[:room] if room > 0 else b""
+                self._tail += chunk[room:] if room > 0 else chunk
+                extra = len(self._tail) - TAIL
+                if extra > _CHUNK:  # not at every chunk: shifting costs
+                    del self._tail[:extra]
+                    self._left_out += extra
+
+    def count(self, words: bytes) -> int:
+        """Return how often *words* stand in what is kept."""
+        return self._head.count(words) + self._tail.count(words)
+
+    def text(self) -> str:
+        """Return what is kept; a gap says how much is not."""
+        extra = max(0, len(self._tail) - TAIL)
+        left_out = self._left_out + extra
+        gap = f"\n[… {left_out} bytes left out …]\n".encode() if left_out else b""
+        return (bytes(self._head) + gap + bytes(self._tail[extra:])).decode(errors="replace")
+
+
+Judge = Callable[[psutil.Process, Output], Fault | None]
+
+
 def never() -> bool:
     """Say no: nobody stops this command."""
     return False
 
 
-def nothing_wrong(_process: psutil.Process) -> str | None:
+def nothing_wrong(_process: psutil.Process, _output: Output) -> Fault | None:
     """Find no fault in a running command."""
     return None
 
@@ -56,7 +116,7 @@ def run(
     timeout_s: float,
     stdin: bytes = b"",
     stop: Callable[[], bool] = never,
-    fault: Callable[[psutil.Process], str | None] = nothing_wrong,
+    fault: Judge = nothing_wrong,
 ) -> Finished:
     """Run *command* to its end, which comes by itself, by time, by `stop` or by a `fault`.
 
@@ -71,22 +131,24 @@ def run(
         except OSError as error:
             text = f"{command[0]}: {error.strerror}\n"
             return Finished(exit_code=127, output=text, seconds=time.monotonic() - began)
-    output = _Output()
+    output = Output()
     assert process.stdout is not None
     reader = threading.Thread(target=output.read, args=(process.stdout,), daemon=True)
     reader.start()
     try:
-        ended = _watch(process, began + timeout_s, stop, fault)
+        ended = _watch(process, began + timeout_s, stop, lambda seen: fault(seen, output))
     finally:
         _kill(process)
     reader.join(_DRAIN_S)
     code = process.returncode
     return Finished(
         exit_code=code if code >= 0 else 128 - code,
-        output=output.text() + ended.note,
+        output=output.text() + (f"\n[killed: {ended.reason}]\n" if ended.reason else ""),
         seconds=time.monotonic() - began,
         timed_out=ended.timed_out,
         stopped=ended.stopped,
+        endless=ended.endless,
+        fault=ended.reason,
     )
 
 
@@ -127,39 +189,6 @@ def kill_marked(name: str, value: str) -> None:
                 process.kill()
 
 
-@dataclass(frozen=True, slots=True)
-class _Ended:
-    note: str = ""
-    timed_out: bool = False
-    stopped: bool = False
-
-
-class _Output:
-    """The head and the tail of a stream."""
-
-    def __init__(self) -> None:
-        self._head = bytearray()
-        self._tail = bytearray()
-        self._left_out = 0
-
-    def read(self, stream: IO[bytes]) -> None:
-        with stream:
-            while chunk := os.read(stream.fileno(), _CHUNK):
-                room = HEAD - len(self._head)
-                self._head += chunk[:room] if room > 0 else b""
-                self._tail += chunk[room:] if room > 0 else chunk
-                extra = len(self._tail) - TAIL
-                if extra > _CHUNK:  # not at every chunk: shifting costs
-                    del self._tail[:extra]
-                    self._left_out += extra
-
-    def text(self) -> str:
-        extra = max(0, len(self._tail) - TAIL)
-        left_out = self._left_out + extra
-        gap = f"\n[… {left_out} bytes left out …]\n".encode() if left_out else b""
-        return (bytes(self._head) + gap + bytes(self._tail[extra:])).decode(errors="replace")
-
-
 def _start(
     command: Sequence[str], cwd: Path, env: Mapping[str, str], source: IO[bytes]
 ) -> subprocess.Popen[bytes]:
@@ -178,25 +207,25 @@ def _watch(
     process: subprocess.Popen[bytes],
     deadline: float,
     stop: Callable[[], bool],
-    fault: Callable[[psutil.Process], str | None],
-) -> _Ended:
+    fault: Callable[[psutil.Process], Fault | None],
+) -> Fault:
+    """Wait for the end of the command; return why it must be killed, an empty fault if not."""
     seen = psutil.Process(process.pid)
     ask_at = time.monotonic() + _ASK_S
     while True:
         left = deadline - time.monotonic()
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(max(0.0, min(_LOOK_S, left)))
-            return _Ended()
+            return Fault()
         if left <= 0:
-            return _Ended("\n[killed: out of time]\n", timed_out=True)
+            return Fault("out of time", timed_out=True)
         if time.monotonic() >= ask_at:
             ask_at += _ASK_S
             if stop():
-                return _Ended("\n[killed: stopped]\n", stopped=True)
+                return Fault("stopped", stopped=True)
         with contextlib.suppress(psutil.Error):  # it may have ended meanwhile
-            reason = fault(seen)
-            if reason is not None:
-                return _Ended(f"\n[killed: {reason}]\n")
+            if (found := fault(seen)) is not None:
+                return found
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:

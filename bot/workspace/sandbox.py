@@ -7,26 +7,38 @@ read, so it is started with none. Before 0.12 a link in a writable bind could le
 point onto the host, so nothing is ever mounted below the tree. Limits are set inside, where the
 kernel counts the processes of this sandbox alone; totals are watched from outside, because the
 kernel counts none for root.
+
+An agent needs two more things. Its home may be a folder of the host, in place of one in memory: a
+bind beside the tree, never below it. And it must reach the gateway: a Unix socket is shown to it,
+and `bridge.py` makes a port of it. The bridge runs by the Python that runs us: that one is always
+there, in the version that we know, whereas an image need not hold socat or a Python of its own.
 """
 
 import secrets
 import shutil
+import sys
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
+from socket import SHUT_RDWR, create_server
+from threading import Thread
 
 import psutil
 
 from bot.config.schema import SandboxConfig
 from bot.domain.errors import NeedsPerson
-from bot.domain.ports import Finished, Sandbox
-from bot.workspace import process
+from bot.domain.ports import NO_KIT, Finished, Kit, Sandbox, Watch
+from bot.workspace import bridge, process
 from bot.workspace.toolpath import host_path, tool_path
 
 HOME = "/home/regreen"
 TREE = "/tree"
 _ETC = Path(__file__).parent / "etc"
+_OURS = "/run/regreen"  # inside: the bridge and its socket
+_PORT = 8101  # inside, on a loopback that is the sandbox's own
+_PYTHON = Path(sys.executable).resolve()
 _HOST_ETC = ("/etc/alternatives", "/etc/ld.so.cache", "/etc/ssl", "/etc/pki", "/etc/localtime")
 _MERGED = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
 _MB = 1024 * 1024
@@ -35,6 +47,7 @@ _TMP_MB = 1024  # size of /tmp and of the home folder, each
 _TREE_MB = 8192  # how much of the disk a command may use up
 _FREE_MB = 256  # how much must stay free
 _OPEN_FILES = 4096
+CIRCLES = 20  # how often a command may print that it goes round in circles
 _NOBODY = "65534"
 _PROBE = """
 grep -q . /proc/1/environ && echo "the caller's environment is visible"
@@ -55,6 +68,7 @@ class Bubblewrap:
         self._config = config
         self._host_path = path
         self._tools = tool_path(path)
+        self._python = tool_path(str(_PYTHON.parent))
 
     @property
     def name(self) -> str:
@@ -85,6 +99,11 @@ class Bubblewrap:
             return (f"the self-test did not run: {ended.output.strip()}",)
         return tuple(ended.output.splitlines())
 
+    @contextmanager
+    def reach(self, socket: Path) -> Iterator[str]:  # noqa: ARG002  # each sandbox has its own port
+        """Yield the URL at which a command finds the socket of its kit."""
+        yield f"http://127.0.0.1:{_PORT}"
+
     def run(
         self,
         command: Sequence[str],
@@ -94,17 +113,17 @@ class Bubblewrap:
         stdin: bytes = b"",
         env: Mapping[str, str] | None = None,
         stop: Callable[[], bool] = process.never,
+        kit: Kit = NO_KIT,
     ) -> Finished:
         """Run *command* in *tree*, which it sees as `/tree` and may change."""
-        limits = _Limits(self._config, tree)
         return process.run(
-            [*self._world(tree, env or {}), *self._limited(), *command],
+            [*self._world(tree, env or {}, kit), *self._limited(), *_bridged(kit), *command],
             cwd=Path("/"),
             env={},
             timeout_s=timeout_s,
             stdin=stdin,
             stop=stop,
-            fault=limits.fault,
+            fault=_Limits(self._config, tree, kit).fault,
         )
 
     @cached_property
@@ -149,7 +168,18 @@ class Bubblewrap:
             arguments += ["--ro-bind-try", str(path), str(path)]
         return tuple(arguments)
 
-    def _world(self, tree: Path, env: Mapping[str, str]) -> list[str]:
+    def _gateway(self, kit: Kit) -> list[str]:
+        """Return the arguments that show the gateway's socket and what leads to it."""
+        if kit.socket is None:
+            return []
+        shown = [part for path in self._python.shown for part in ("--ro-bind-try", path, path)]
+        return [
+            *map(str, shown),
+            *("--ro-bind", bridge.__file__, f"{_OURS}/bridge.py"),
+            *("--ro-bind", str(kit.socket), f"{_OURS}/gateway"),
+        ]
+
+    def _world(self, tree: Path, env: Mapping[str, str], kit: Kit) -> list[str]:
         spaces = ("user", "pid", "net", "ipc", "uts")
         small = ("--size", str(_TMP_MB * _MB), "--tmpfs")
         inside = {
@@ -159,6 +189,7 @@ class Bubblewrap:
             "LANG": "C.UTF-8",
             **env,
         }
+        home = (*small, HOME) if kit.home is None else ("--bind", str(kit.home), HOME)
         variables = [part for pair in inside.items() for part in ("--setenv", *pair)]
         return [
             self._bwrap or "bwrap",
@@ -168,8 +199,9 @@ class Bubblewrap:
             *("--die-with-parent", "--new-session", "--clearenv", "--cap-drop", "ALL"),
             *("--uid", _NOBODY, "--gid", _NOBODY, "--hostname", "sandbox"),
             *self._host,
-            *("--proc", "/proc", "--dev", "/dev", *small, "/tmp", *small, HOME),  # noqa: S108
+            *("--proc", "/proc", "--dev", "/dev", *small, "/tmp", *home),  # noqa: S108
             *self._shown,
+            *self._gateway(kit),
             *("--bind", str(tree), TREE, "--remount-ro", "/", "--chdir", TREE),
             *variables,
             "--",
@@ -208,6 +240,19 @@ class NoSandbox:
         """Return the one hole that it is."""
         return ("commands run on this machine without isolation",)
 
+    @contextmanager
+    def reach(self, socket: Path) -> Iterator[str]:
+        """Lead a port of this machine to the socket while the block lasts, and yield its URL."""
+        with create_server(("127.0.0.1", 0)) as listener:
+            port = listener.getsockname()[1]
+            serving = Thread(target=bridge.serve, args=(listener, str(socket)), daemon=True)
+            serving.start()
+            try:
+                yield f"http://127.0.0.1:{port}"
+            finally:
+                listener.shutdown(SHUT_RDWR)  # a close alone would not wake who waits for a caller
+                serving.join()
+
     def run(
         self,
         command: Sequence[str],
@@ -217,10 +262,12 @@ class NoSandbox:
         stdin: bytes = b"",
         env: Mapping[str, str] | None = None,
         stop: Callable[[], bool] = process.never,
+        kit: Kit = NO_KIT,
     ) -> Finished:
         """Run *command* in *tree* with a clean environment and an empty home folder."""
         mark = secrets.token_hex(8)
-        with tempfile.TemporaryDirectory(prefix="regreen-home-") as home:
+        with tempfile.TemporaryDirectory(prefix="regreen-home-") as empty:
+            home = str(kit.home or empty)
             own = {"PATH": self._path, "HOME": home, "LANG": "C.UTF-8", "REGREEN_COMMAND": mark}
             try:
                 return process.run(
@@ -230,7 +277,7 @@ class NoSandbox:
                     timeout_s=timeout_s,
                     stdin=stdin,
                     stop=stop,
-                    fault=_Limits(self._config, tree).fault,
+                    fault=_Limits(self._config, tree, kit).fault,
                 )
             finally:
                 process.kill_marked("REGREEN_COMMAND", mark)
@@ -261,24 +308,49 @@ def choose(config: SandboxConfig, path: str | None = None) -> Sandbox:
 
 
 class _Limits:
-    """What all processes of one command may use together."""
+    """What all processes of one command may use together, and how they must behave."""
 
-    def __init__(self, config: SandboxConfig, tree: Path) -> None:
+    def __init__(self, config: SandboxConfig, tree: Path, kit: Kit) -> None:
         self._config = config
-        self._tree = tree
-        self._free = shutil.disk_usage(tree).free
+        self._watch = kit.watch
+        places = [tree] if kit.home is None else [tree, kit.home]
+        self._free = {place: shutil.disk_usage(place).free for place in places}
 
-    def fault(self, top: psutil.Process) -> str | None:
+    def fault(self, top: psutil.Process, output: process.Output) -> process.Fault | None:
         """Return which limit is broken now, if one is."""
+        reason = self._greed(top)
+        return _manners(output, self._watch) if reason is None else process.Fault(reason)
+
+    def _greed(self, top: psutil.Process) -> str | None:
         family = [top, *top.children(recursive=True)]
         if len(family) > self._config.processes:
             return f"more than {self._config.processes} processes"
         if sum(map(_own_memory, family)) > self._config.memory_mb * _MB:
             return f"more than {self._config.memory_mb} MB of memory"
-        free = shutil.disk_usage(self._tree).free
-        if free < _FREE_MB * _MB or self._free - free > _TREE_MB * _MB:
-            return "too much disk space used"
+        for place, before in self._free.items():
+            free = shutil.disk_usage(place).free
+            if free < _FREE_MB * _MB or before - free > _TREE_MB * _MB:
+                return "too much disk space used"
         return None
+
+
+def _manners(output: process.Output, watch: Watch) -> process.Fault | None:
+    """Return why a command is given up for what it prints."""
+    if watch.quiet_s is not None and output.silent_s > watch.quiet_s:
+        return process.Fault(f"no output for {watch.quiet_s:g} s", timed_out=True)
+    if watch.most_bytes is not None and output.size > watch.most_bytes:
+        return process.Fault(f"more than {watch.most_bytes} bytes of output", endless=True)
+    if watch.circle and output.count(watch.circle.encode()) >= CIRCLES:
+        return process.Fault("it went round in circles", endless=True)
+    return None
+
+
+def _bridged(kit: Kit) -> list[str]:
+    """Return the command that leads to the gateway and then becomes the one that follows."""
+    if kit.socket is None:
+        return []
+    script, socket = f"{_OURS}/bridge.py", f"{_OURS}/gateway"
+    return [str(_PYTHON), "-I", "-S", script, socket, str(_PORT)]
 
 
 def _own_memory(member: psutil.Process) -> int:

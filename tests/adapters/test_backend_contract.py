@@ -2,6 +2,7 @@
 
 import errno
 from collections.abc import Callable
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from bot.config.schema import BackendConfig, Configuration
 from bot.domain.answers import Ending
 from bot.domain.chat import Completion, Failed
 from bot.domain.errors import NeedsPerson, TryLater
-from bot.domain.ports import Finished
+from bot.domain.ports import NO_KIT, Finished
 from bot.domain.values import FailureType, Purpose, Question
 from tests.support.tasks import a_failing_step, a_task, fill, texts
 
@@ -20,16 +21,33 @@ FILES = {"ruff.toml": "", "a.py": "import os\n"}
 STEP = a_failing_step(FailureType.LINT, at=("a.py",), tool="ruff", run=("ruff check .",))
 
 
+class ClosedDoor:
+    """A way to a model that nobody took."""
+
+    socket = Path("/nowhere")
+
+    def calls(self):
+        return ()
+
+
 class Outside:
-    """A sandbox and a chat in one, both of which end as they are told."""
+    """A sandbox, a gateway and a chat in one, which end as they are told."""
 
     name = "outside"
 
     def __init__(self, end: Callable[[], Finished], reply: Callable[[], Completion | Failed]):
         self._end, self._reply = end, reply
 
-    def run(self, command, tree, *, timeout_s, stdin=b"", env=None, stop=lambda: False):
+    @contextmanager
+    def reach(self, socket):
+        yield "http://127.0.0.1:9"
+
+    def run(self, command, tree, *, timeout_s, stdin=b"", env=None, stop=lambda: False, kit=NO_KIT):
         return self._end()
+
+    @contextmanager
+    def open(self, grant):
+        yield ClosedDoor()
 
     def complete(self, endpoint, messages, *, model, temperature, timeout_s, stop):
         return self._reply()
@@ -43,7 +61,8 @@ def raising(error: Exception) -> Callable[[], Finished]:
 
 
 def a_config(name: str) -> BackendConfig:
-    return BackendConfig(name, name, "m", base_url="http://127.0.0.1:9", command="agent --go")
+    command = "agent --go" if name == "command" else None
+    return BackendConfig(name, name, "m", base_url="http://127.0.0.1:9", command=command)
 
 
 def run(name: str, tree: Path, outside: Outside, *, fallback: bool = False):
@@ -51,7 +70,7 @@ def run(name: str, tree: Path, outside: Outside, *, fallback: bool = False):
     configuration = Configuration(
         backends={} if fallback else {name: config}, fallback=(config,) if fallback else ()
     )
-    registry = Registry(lambda: configuration, outside, outside)
+    registry = Registry(lambda: configuration, outside, outside, gateway=outside)
     return registry.run(name, fallback=fallback, task=a_task(STEP), tree=tree, stop=lambda: False)
 
 
@@ -123,7 +142,8 @@ def test_what_breaks_outside_is_an_answer(tree, name, fallback, end, reply, endi
 @pytest.mark.parametrize(("end", "reply", "ending"), ENDS)
 def test_a_question_ends_as_a_task_does(tree, name, end, reply, ending):
     outside = Outside(end, reply)
-    registry = Registry(lambda: Configuration(backends={name: a_config(name)}), outside, outside)
+    configuration = Configuration(backends={name: a_config(name)})
+    registry = Registry(lambda: configuration, outside, outside, gateway=outside)
     question = Question(Purpose.PLAN, a_task(STEP))
     answer = registry.consult(name, question=question, tree=tree, within_s=60.0, stop=lambda: False)
 
@@ -172,7 +192,8 @@ def test_an_unknown_or_disabled_backend_is_not_found(tree):
 @pytest.mark.parametrize(
     ("config", "expected"),
     [
-        (BackendConfig("a", "gemini", "m"), "patch_worker"),
+        (BackendConfig("a", "gemini", "m"), "gemini"),
+        (BackendConfig("a", "openai", "m"), "patch_worker"),
         (BackendConfig("a", "patch_worker", "m"), "patch_worker"),
         (BackendConfig("a", "command", "m"), "command"),
         (BackendConfig("a", "aider", "m", command="aider --yes"), "command"),

@@ -200,9 +200,9 @@ class Recorder:
 
 
 @pytest.mark.parametrize("kind", sorted(BASE_URLS))
-def test_a_type_alone_is_enough_of_an_address(tree, kind):
+def test_a_name_alone_is_enough_of_an_address(tree, kind):
     chat = Recorder()
-    answer = ask(BackendConfig("mine", kind, "m", api_key=Secret("k")), tree, chat=chat)
+    answer = ask(BackendConfig(kind, "patch_worker", "m", api_key=Secret("k")), tree, chat=chat)
 
     assert answer.ending is Ending.NO_CHANGE
     assert chat.endpoints[0].base_url == BASE_URLS[kind]
@@ -213,7 +213,7 @@ def test_the_openai_keys_win(tree):
     chat = Recorder()
     config = BackendConfig(
         "mine",
-        "gemini",
+        "patch_worker",
         "m",
         api_key=Secret("a"),
         base_url="http://a",
@@ -229,7 +229,7 @@ def test_the_openai_keys_win(tree):
 
 def test_a_missing_key_or_address_is_said_without_a_call(tree):
     chat = Recorder()
-    keyless = ask(BackendConfig("gemini", "gemini", "m"), tree, chat=chat)
+    keyless = ask(BackendConfig("gemini", "patch_worker", "m"), tree, chat=chat)
     nowhere = ask(BackendConfig("x", "strange", "m", api_key=Secret("k")), tree, chat=chat)
 
     assert (keyless.ending, nowhere.ending) == (Ending.AUTH, Ending.NOT_FOUND)

@@ -206,6 +206,18 @@ def test_options_are_inherited_from_the_backend_that_the_type_names(read, key):
     assert not any("no effect" in one for one in found.warnings)
 
 
+def test_options_for_questions_are_inherited_by_themselves(read):
+    found = read(
+        '[backends.codex]\noptions=["-x"]\noptions_for_noedit=["-q"]\noptions_for_resume=["-r"]\n'
+        '[backends.a]\nbackend_type="codex"\noptions=[]\n'
+        '[backends.b]\nbackend_type="codex"\noptions_for_noedit=[]\n'
+    )
+    codex, a, b = (found.backends[name] for name in ("codex", "a", "b"))
+    assert (codex.options_for_noedit, codex.options_for_resume) == (("-q",), ("-r",))
+    assert (a.options, a.options_for_noedit, a.options_for_resume) == ((), ("-q",), ())
+    assert (b.options, b.options_for_noedit) == (("-x",), ())
+
+
 def test_variables_win_over_the_file_and_shared_ones_do_not(read):
     text = '[backends.grok-4.1-fast]\napi_key="f"\n[backends.b]\nopenai_base_url="http://file"\n'
     found = read(
@@ -495,10 +507,12 @@ def test_faults_of_variables_name_them(variable, text, told):
             "[qa]\nmax_session = 1\n", "2: qa.max_session is not known", id="new section's key"
         ),
         pytest.param(
-            "[frameworks.x]\na=1\n", "1: [frameworks] has no effect yet", id="later tables"
+            "[message_backend.x]\na=1\n",
+            "1: [message_backend] has no effect yet",
+            id="later tables",
         ),
         pytest.param(
-            "[fallback_system]\n", "1: [fallback_system] has no effect yet", id="later too"
+            "[backend_for_noedit]\n", "1: [backend_for_noedit] has no effect yet", id="later too"
         ),
         pytest.param(
             "[backends.q]\nextra_args={a=1}\n",

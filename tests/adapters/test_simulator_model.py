@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from typing import Any
 
 import httpx
 import pytest
@@ -116,3 +117,62 @@ def test_a_wrong_request_is_refused(model, body, status):
     sent = body if isinstance(body, str) else json.dumps(body)
     reply = httpx.post(f"{model.url}/chat/completions", content=sent)
     assert (reply.status_code, "message" in reply.json()["error"]) == (status, True)
+
+
+CHAT = {"messages": [{"role": "user", "content": "Mend it"}]}
+PATHS = [
+    pytest.param("/v1/chat/completions", CHAT, id="chat"),
+    pytest.param("/v1/responses", {"input": "Mend it"}, id="responses"),
+    pytest.param("/v1/messages", CHAT, id="messages"),
+    pytest.param(
+        "/v1beta/models/m:{verb}", {"contents": [{"parts": [{"text": "Mend it"}]}]}, id="gemini"
+    ),
+]
+
+
+def post(
+    model: ScriptedModel, path: str, body: dict[str, Any], *, stream: bool = False, header: str = ""
+) -> httpx.Response:
+    verb = "streamGenerateContent?alt=sse" if stream else "generateContent"
+    asked = body if "contents" in body else {"model": "m", "stream": stream, **body}
+    url = model.url.removesuffix("/v1") + path.format(verb=verb)
+    return httpx.post(url, json=asked, headers={header: "mine"} if header else {})
+
+
+@pytest.mark.parametrize(("path", "body"), PATHS)
+def test_every_api_answers_from_the_same_script(model, path, body):
+    model.will_answer("m", Reply("It is mended, all of it. " * 4, cached=1), "again")
+    whole, streamed = post(model, path, body), post(model, path, body, stream=True)
+    assert "It is mended" in whole.text
+    assert "again" in streamed.text
+    assert streamed.headers["content-type"].startswith("text/event-stream")
+    assert [(call.prompt, call.stream) for call in model.calls] == [
+        ("Mend it", False),
+        ("Mend it", True),
+    ]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(("path", "body"), PATHS)
+def test_every_api_calls_a_tool(model, path, body, stream):
+    model.will_answer("m", Reply(tool="shell", arguments={"command": "make lint"}))
+    text = post(model, path, body, stream=stream).text
+    assert "shell" in text
+    assert "make lint" in text
+
+
+@pytest.mark.parametrize(("path", "body"), PATHS)
+def test_every_api_fails_in_its_own_words(model, path, body):
+    model.will_answer("m", Reply("Slow down", status=429))
+    answer = post(model, path, body)
+    error = answer.json()["error"]
+    assert (answer.status_code, error["message"]) == (429, "Slow down")
+    words = {"rate_limit_error", "rate_limit_exceeded", "RESOURCE_EXHAUSTED"}
+    assert words & {str(one) for one in error.values()}
+
+
+@pytest.mark.parametrize("header", ["authorization", "x-api-key", "x-goog-api-key"])
+def test_the_callers_key_is_seen_wherever_it_stands(model, header):
+    model.will_answer("m", "ok")
+    post(model, "/v1/messages", CHAT, header=header)
+    assert model.calls[0].authorization == "mine"

@@ -4,7 +4,8 @@ import os
 import shutil
 import socket
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -12,8 +13,9 @@ import pytest
 
 from bot.config.schema import SandboxConfig
 from bot.domain.errors import NeedsPerson
+from bot.domain.ports import Kit, Watch
 from bot.workspace.process import HEAD, TAIL
-from bot.workspace.sandbox import Bubblewrap, NoSandbox, choose
+from bot.workspace.sandbox import CIRCLES, Bubblewrap, NoSandbox, choose
 from bot.workspace.toolpath import tool_path
 from tests.support.bubblewrap import TOOLS, skip_without_bubblewrap
 
@@ -123,6 +125,138 @@ def test_processes_are_limited(sandbox, tmp_path):
     assert not ended.timed_out
 
 
+# --- Watchdogs --------------------------------------------------------------------------------
+
+
+def test_a_command_that_falls_silent_is_ended(sandbox, tmp_path):
+    ended = sh(sandbox, tmp_path, "echo begun; sleep 300", kit=Kit(watch=Watch(quiet_s=0.5)))
+    assert (ended.timed_out, ended.stopped, ended.endless) == (True, False, False)
+    assert ended.fault == "no output for 0.5 s"
+    assert ended.output.startswith("begun\n")
+
+
+def test_a_command_that_goes_on_saying_something_is_not_silent(tmp_path):
+    script = "for i in $(seq 13); do echo $i; sleep 0.2; done"
+    none = NoSandbox(SMALL, TOOLS)
+    ended = sh(none, tmp_path, script, kit=Kit(watch=Watch(quiet_s=2)))
+    assert (ended.exit_code, ended.fault) == (0, "")
+
+
+def test_a_command_that_prints_too_much_is_ended(sandbox, tmp_path):
+    watch = Watch(most_bytes=1_000_000)
+    ended = sh(sandbox, tmp_path, "yes", kit=Kit(watch=watch))
+    assert (ended.endless, ended.timed_out) == (True, False)
+    assert ended.fault == "more than 1000000 bytes of output"
+
+
+@pytest.mark.parametrize(("times", "endless"), [(CIRCLES - 1, False), (CIRCLES, True)])
+def test_a_command_that_goes_round_in_circles_is_ended(sandbox, tmp_path, times, endless):
+    said = f"for i in $(seq {times}); do echo again; done; touch said"
+    script = f"{said}; {'sleep 300' if endless else 'exit 3'}"
+    ended = sh(sandbox, tmp_path, script, kit=Kit(watch=Watch(circle="again")))
+    assert (ended.endless, ended.exit_code) == ((True, 137) if endless else (False, 3))
+
+
+# --- Home and gateway -------------------------------------------------------------------------
+
+
+def test_a_given_home_is_the_commands_home_and_is_kept(sandbox, tmp_path):
+    tree, home = folder(tmp_path / "tree"), folder(tmp_path / "home", "settings")
+    ended = sh(sandbox, tree, 'ls -A "$HOME"; echo s > "$HOME/session"', kit=Kit(home=home))
+    assert ended.output == "settings\n"
+    assert (home / "session").read_text() == "s\n"
+    assert list(tree.iterdir()) == []
+
+
+@contextmanager
+def listening(path: Path, answer: Callable[[socket.socket], None]) -> Iterator[Path]:
+    """Serve a Unix socket; every connection is answered in a thread of its own."""
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(path))
+        server.listen()
+
+        def serve() -> None:
+            with suppress(OSError):
+                while True:
+                    client, _ = server.accept()
+                    threading.Thread(target=answer, args=(client,), daemon=True).start()
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        try:
+            yield path
+        finally:
+            server.shutdown(socket.SHUT_RDWR)
+            thread.join()
+
+
+def echo(client: socket.socket) -> None:
+    """Send everything back once the other end has said all that it has to say."""
+    with client, client.makefile("rb") as source:
+        client.sendall(source.read())
+
+
+def greet(client: socket.socket) -> None:
+    with client:
+        client.sendall(b"hello")
+
+
+CALL = """\
+import socket, sys, urllib.parse
+at = urllib.parse.urlsplit(sys.argv[1])
+def call(said):
+    with socket.create_connection((at.hostname, at.port)) as s:
+        s.sendall(said); s.shutdown(socket.SHUT_WR)
+        return b"".join(iter(lambda: s.recv(65536), b""))
+"""
+
+
+def reach(sandbox, tree: Path, at: Path, script: str, **more):
+    with sandbox.reach(at) as url:
+        command = ("python", "-c", CALL + script, url)
+        return sandbox.run(command, tree, timeout_s=30, kit=Kit(socket=at), **more)
+
+
+def test_the_gateways_socket_is_a_port_of_the_loopback(sandbox, tmp_path):
+    tree = folder(tmp_path / "tree")
+    script = "big = b'x' * 3_000_000; print(call(b'a') + call(b'b'), call(big) == big)"
+    with listening(tmp_path / "s", echo) as at:
+        ended = reach(sandbox, tree, at, script, stdin=b"for the command")
+    assert ended.output == "b'ab' True\n"
+    assert list(tree.iterdir()) == []
+
+
+def test_who_speaks_first_is_heard_and_many_at_a_time_are_served(sandbox, tmp_path):
+    script = (
+        "from concurrent.futures import ThreadPoolExecutor\n"
+        "with ThreadPoolExecutor(8) as pool: print(set(pool.map(call, [b''] * 40)))"
+    )
+    with listening(tmp_path / "s", greet) as at:
+        ended = reach(sandbox, folder(tmp_path / "tree"), at, script)
+    assert ended.output == "{b'hello'}\n"
+
+
+def test_a_gateway_that_is_gone_is_an_end_of_the_connection(sandbox, tmp_path):
+    with listening(tmp_path / "s", echo) as at:
+        pass
+    script = "try: print(call(b'x'))\nexcept OSError: print(b'')"
+    assert reach(sandbox, folder(tmp_path / "tree"), at, script).output == "b''\n"
+
+
+def test_the_bridge_leaves_the_command_its_own(sandbox, tmp_path):
+    command = ("sh", "-c", 'cat; printf "%s|" "$@"; exit 7', "sh", "a b", "$(id)")
+    with listening(tmp_path / "s", echo) as at, sandbox.reach(at):
+        kit = Kit(socket=at)
+        given = {"timeout_s": 30, "kit": kit}
+        ended = sandbox.run(command, folder(tmp_path / "tree"), stdin=b"sent\n", **given)
+        assert (ended.exit_code, ended.output) == (7, "sent\na b|$(id)|")
+        killed = sandbox.run(("sh", "-c", "kill -TERM $$"), tmp_path / "tree", **given)
+        assert killed.exit_code == 143
+        missing = sandbox.run(("no-such-program",), tmp_path / "tree", **given)
+        assert missing.exit_code == 127
+        assert "no-such-program" in missing.output
+
+
 # --- What only bubblewrap holds ---------------------------------------------------------------
 
 
@@ -133,8 +267,8 @@ def test_known_holes_are_closed(bubblewrap):
 class Leaky(Bubblewrap):
     """A sandbox whose world holds the host's root and network."""
 
-    def _world(self, tree: Path, env: Mapping[str, str]) -> list[str]:
-        words = [word for word in super()._world(tree, env) if word != "--unshare-net"]
+    def _world(self, tree: Path, env: Mapping[str, str], kit: Kit) -> list[str]:
+        words = [word for word in super()._world(tree, env, kit) if word != "--unshare-net"]
         at = words.index("--bind")
         return [*words[:at], "--bind", "/", "/", "--proc", "/proc", *words[at:]]
 
@@ -257,6 +391,50 @@ def test_two_commands_do_not_see_each_other(bubblewrap, tmp_path):
         held.set()
         thread.join(60)
     assert "CANARY" not in ended.output
+
+
+def test_the_gateways_socket_is_all_that_can_be_reached(bubblewrap, tmp_path):
+    other = tmp_path / "other"
+    tree = folder(tmp_path / "tree")
+    with (
+        listening(tmp_path / "s", greet) as at,
+        listening(other, greet),
+        socket.create_server(("127.0.0.1", 0)) as host,
+    ):
+        port = host.getsockname()[1]
+        script = (
+            "import os\n"
+            "print(call(b''), sorted(os.listdir('/run')), os.listdir('/run/regreen'))\n"
+            f"for target in [('127.0.0.1', {port}), ('169.254.169.254', 80), ('10.0.0.1', 80)]:\n"
+            "    try: socket.create_connection(target, 2); print('LEAK', target)\n"
+            "    except OSError: print('held')\n"
+            f"try: socket.socket(socket.AF_UNIX).connect({str(other)!r}); print('LEAK')\n"
+            "except OSError: print('held')\n"
+        )
+        ended = reach(bubblewrap, tree, at, script)
+    seen, *held = ended.output.splitlines()
+    assert seen.startswith("b'hello' ['regreen']")
+    assert held == ["held"] * 4
+
+
+def test_the_bridge_needs_no_python_on_the_path(tmp_path):
+    skip_without_bubblewrap()
+    (tmp_path / "tree").mkdir()
+    bare = Bubblewrap(SMALL, "/usr/bin:/bin")
+    with listening(tmp_path / "s", echo) as at, bare.reach(at):
+        ended = bare.run(("echo", "up"), tmp_path / "tree", timeout_s=30, kit=Kit(socket=at))
+    assert ended.output == "up\n"
+
+
+def test_a_home_cannot_lead_the_sandbox_out(bubblewrap, tmp_path):
+    tree, home = folder(tmp_path / "tree"), folder(tmp_path / "home")
+    (tmp_path / "secret").write_text("CANARY")
+    (home / "link").symlink_to(tmp_path / "secret")
+    (home / "old").symlink_to(f"/oldroot{tmp_path}/secret")
+    script = "cat ~/link ~/old; echo x > ~/link; cd ~; ls .."
+    ended = sh(bubblewrap, tree, script, kit=Kit(home=home))
+    assert "CANARY" not in ended.output
+    assert (tmp_path / "secret").read_text() == "CANARY"
 
 
 # --- Choosing ---------------------------------------------------------------------------------

@@ -2,8 +2,10 @@
 
 from rich.console import Console
 
-from tests.benchmarks import classify, intake
+from tests.benchmarks import classify, gateway, intake, routing
 
 if __name__ == "__main__":
     classify.run(Console())
+    routing.run(Console())
     intake.run(Console())
+    gateway.run(Console())

@@ -3,11 +3,12 @@
 import os
 import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bot.domain.ports import Finished
+from bot.domain.ports import NO_KIT, Finished, Kit
 
 
 @dataclass
@@ -16,6 +17,12 @@ class PlainSandbox:
 
     name: str = "plain"
     ran: list[tuple[tuple[str, ...], bytes]] = field(default_factory=list)
+    kits: list[Kit] = field(default_factory=list)
+
+    @contextmanager
+    def reach(self, socket: Path) -> Iterator[str]:
+        """Yield an address that nobody serves."""
+        yield "http://127.0.0.1:9"
 
     def run(
         self,
@@ -26,9 +33,11 @@ class PlainSandbox:
         stdin: bytes = b"",
         env: Mapping[str, str] | None = None,
         stop: Callable[[], bool] = lambda: False,
+        kit: Kit = NO_KIT,
     ) -> Finished:
         """Run *command*; like the real one, 127 means that it could not be started."""
         self.ran.append((tuple(command), stdin))
+        self.kits.append(kit)
         began = time.monotonic()
         if stop():
             return Finished(-9, "", 0.0, stopped=True)

@@ -39,6 +39,8 @@ class _Account:
 
 def work(job: Job) -> Answer:
     """Run every fixer that applies; whether something changed is for the diff to say."""
+    if job.question:
+        return Answer(Ending.NOT_FOUND, detail="fixers answer no questions")
     view, account = TreeView(job.tree), _Account()
     for name, fixer in FIXERS.items():
         planned = fixer.plan(view, job.task)

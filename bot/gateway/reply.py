@@ -1,0 +1,79 @@
+"""What goes back to an agent: a whole reply, or a stream that may have to end early."""
+
+from collections.abc import Iterable
+
+from starlette.types import Send
+
+from bot.domain.chat import Failed
+from bot.domain.models import Api
+from bot.gateway import apis
+from bot.gateway.apis import Dialect
+
+Headers = list[tuple[bytes, bytes]]
+_JSON = (b"content-type", b"application/json")
+_NO_RETRY = (b"x-should-retry", b"false")  # the clients of OpenAI and Anthropic heed it
+_PASSED = (
+    b"anthropic-ratelimit-",
+    b"openai-",
+    b"request-id",
+    b"retry-after",
+    b"x-codex-",
+    b"x-ratelimit-",
+    b"x-request-id",
+    b"x-should-retry",
+)
+
+
+class Reply:
+    """The answer to one request; it knows how far it got."""
+
+    def __init__(self, send: Send, api: Api, dialect: Dialect) -> None:
+        self._send = send
+        self._api = api
+        self._dialect = dialect
+        self.status = 0
+        self._done = False
+
+    async def whole(self, status: int, headers: Headers, body: bytes) -> None:
+        """Send a reply that is there as a whole."""
+        await self._start(status, [_JSON, (b"content-length", b"%d" % len(body)), *headers])
+        self._done = True
+        await self._send({"type": "http.response.body", "body": body})
+
+    async def stream(self, headers: Headers) -> None:
+        """Begin a stream of events."""
+        kind = (b"content-type", b"text/event-stream; charset=utf-8")
+        await self._start(200, [kind, (b"cache-control", b"no-cache"), *headers])
+
+    async def more(self, events: bytes) -> None:
+        """Send whole events."""
+        await self._send({"type": "http.response.body", "body": events, "more_body": True})
+
+    async def end(self) -> None:
+        """End the stream."""
+        self._done = True
+        await self._send({"type": "http.response.body", "body": b""})
+
+    async def fail(self, status: int, failed: Failed) -> None:
+        """Say what failed, in the way that is still open: a status, or the stream's last event."""
+        if self._done:
+            return
+        if self.status:
+            words = apis.last_words(self._api, self._dialect, status, failed.detail)
+            await self.more(words)
+            await self.end()
+            return
+        wait = failed.retry_after_s
+        headers = [] if wait is None else [(b"retry-after", b"%d" % round(wait))]
+        if status < 500:  # noqa: PLR2004  # HTTP's own bound
+            headers.append(_NO_RETRY)
+        await self.whole(status, headers, apis.error(self._api, status, failed.detail))
+
+    async def _start(self, status: int, headers: Headers) -> None:
+        self.status = status
+        await self._send({"type": "http.response.start", "status": status, "headers": headers})
+
+
+def passed(headers: Iterable[tuple[bytes, bytes]]) -> Headers:
+    """Return those of a vendor's headers that an agent may see and needs."""
+    return [(name, one) for name, one in headers if name.lower().startswith(_PASSED)]
