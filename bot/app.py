@@ -4,6 +4,7 @@ Three roles share it: `web` takes in deliveries, `worker` does the work, `all` i
 process, which is the default and all that a SQLite database allows.
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from bot.config.watch import Watched
 from bot.domain.errors import ConfigError, NeedsPerson
 from bot.domain.ports import Clock, Node, Ports, Sandbox
 from bot.gateway.chat import Chat
+from bot.gateway.server import Gateway
 from bot.github.connect import GitHub, connect
 from bot.runtime.clock import SystemClock
 from bot.runtime.dispatch import Dispatcher
@@ -32,6 +34,7 @@ from bot.store import database as store
 from bot.store.audit import SqlAudit
 from bot.store.deliveries import SqlDeliveries
 from bot.store.history import SqlHistory
+from bot.store.ledger import SqlLedger
 from bot.store.migrate import migrate, pending
 from bot.store.nodes import node as become_node
 from bot.store.runs import SqlRuns
@@ -62,6 +65,7 @@ class Role(StrEnum):
 class Worker:
     """The parts that do the work; started and stopped together."""
 
+    gateway: Gateway
     engine: Engine
     dispatcher: Dispatcher
     sweeper: Sweeper
@@ -70,6 +74,7 @@ class Worker:
     async def start(self) -> None:
         """Recover, then take work."""
         self.heartbeat.start()
+        self.gateway.start()
         await self.engine.start()
         self.dispatcher.start()
         self.sweeper.start()
@@ -79,6 +84,7 @@ class Worker:
         await self.sweeper.stop()
         await self.dispatcher.stop()
         await self.engine.stop()
+        await asyncio.to_thread(self.gateway.stop)
         self.heartbeat.stop()
 
 
@@ -133,6 +139,8 @@ def build(
     sandbox = _sandbox(configuration.sandbox, role)
     trees = GitTrees(server.data_dir, name=BOT, email=f"{server.app_id}+{BOT}@{NO_REPLY}")
     trees.sweep()
+    ledger = SqlLedger(database)
+    gateway = None if role is Role.WEB else Gateway(ledger, clock, telemetry)
     ports = wrap(
         Ports(
             pulls=github.pulls,
@@ -141,16 +149,25 @@ def build(
             repos=github.repos,
             trees=trees,
             gatekeeper=LocalGatekeeper(sandbox, server.data_dir),
-            backends=Registry(watched.current, sandbox, Chat()),
+            backends=Registry(
+                watched.current,
+                sandbox,
+                Chat(),
+                gateway=gateway,
+                homes=server.data_dir / "homes",
+            ),
             deliveries=deliveries,
             runs=runs,
             history=SqlHistory(database),
+            ledger=ledger,
             audit=SqlAudit(database, clock),
             clock=clock,
             telemetry=telemetry,
         )
     )
-    worker = None if role is Role.WEB else _worker(server, ports, watched, database, sandbox)
+    worker = (
+        None if gateway is None else _worker(server, ports, watched, database, sandbox, gateway)
+    )
     inbox = Inbox(ports.deliveries, arrived=worker.dispatcher.arrived if worker else lambda: None)
     web = application(
         Webhooks(inbox, secrets=server.webhook_secrets, clock=clock, telemetry=telemetry),
@@ -172,7 +189,12 @@ def build(
 
 
 def _worker(
-    server: Server, ports: Ports, watched: Watched, database: store.Database, sandbox: Sandbox
+    server: Server,
+    ports: Ports,
+    watched: Watched,
+    database: store.Database,
+    sandbox: Sandbox,
+    gateway: Gateway,
 ) -> Worker:
     configuration: Configuration = watched.current()
     node: Node = become_node(database)
@@ -203,7 +225,7 @@ def _worker(
         every_s=configuration.policy.sweep_s,
         rescue_s=configuration.policy.rescue_s,
     )
-    return Worker(engine, dispatcher, sweeper, Heartbeat(node))
+    return Worker(gateway, engine, dispatcher, sweeper, Heartbeat(node))
 
 
 def _sandbox(config: SandboxConfig, role: Role) -> Sandbox:

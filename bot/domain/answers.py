@@ -12,6 +12,7 @@ class Ending(StrEnum):
     NO_CHANGE = "no_change"
     RATE_LIMITED = "rate_limited"
     USAGE_LIMIT = "usage_limit"
+    BUDGET = "budget"  # a cap of our own: no other backend changes it
     AUTH = "auth"
     UNAVAILABLE = "unavailable"
     NETWORK = "network"

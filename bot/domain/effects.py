@@ -18,6 +18,7 @@ from bot.domain.values import (
     Observation,
     PullRef,
     Question,
+    RunId,
     Sha,
     Task,
     Value,
@@ -59,13 +60,20 @@ class ShowCard(Variant, frozen=True):
 
 
 class RunBackend(Variant, frozen=True):
-    """Have a backend change a tree at `head` with `onto` applied; the whole diff comes back."""
+    """Have a backend change a tree at `head` with `onto` applied; the whole diff comes back.
+
+    `run` and `attempt` say on whose account that goes, `resume` which session of the backend's own
+    goes on.
+    """
 
     backend: str  # a name of the configuration, or "fixers"
     fallback: bool
     head: Sha
     task: Task
+    run: RunId
+    attempt: int
     onto: str = ""
+    resume: str = ""
     announce: tuple[str, ...] = ()  # lines for the log
 
 
@@ -76,6 +84,8 @@ class Consult(Variant, frozen=True):
     head: Sha
     question: Question
     within_s: float
+    run: RunId
+    attempt: int
     onto: str = ""
 
 

@@ -56,7 +56,7 @@ class Caps(Value, frozen=True):
 
 
 class Origin(Value, frozen=True):
-    """On whose behalf a call is made; `tenant` is the installation of the App."""
+    """On whose behalf a call is made; `tenant` names the installation of the App by its owner."""
 
     run: str
     attempt: int
@@ -171,7 +171,7 @@ def decisive(calls: Sequence[Call]) -> Call | None:
 def ending_of(calls: Sequence[Call]) -> Ending | None:
     """Return how an agent's run ended as the gateway saw it, None when nothing was wrong there.
 
-    A cap of ours is `USAGE_LIMIT`; `decisive(calls).cap` tells it from a vendor's.
+    A cap of ours is `BUDGET`, a vendor's `USAGE_LIMIT`; `decisive(calls).cap` names ours.
     """
     call = decisive(calls)
     return None if call is None else call.ending

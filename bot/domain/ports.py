@@ -365,6 +365,7 @@ class Ports:
     deliveries: Deliveries
     runs: Runs
     history: History
+    ledger: Ledger
     audit: Audit
     clock: Clock
     telemetry: Telemetry

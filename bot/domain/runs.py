@@ -184,7 +184,9 @@ class Attempt(Value, frozen=True):
 
     `error_key` is equal for equal failures; `summary` is the backend's own account. `plan` is the
     id of the plan it followed, `qa` how often it was sent back with what the gatekeeper found.
-    `passed` are the checks that were green on its head, `worse` those that it turned red.
+    `passed` are the checks that were green on its head, `worse` those that it turned red. `session`
+    is the backend's own, which goes on when its change is sent back. `unpaid` says that a budget of
+    ours ended it: it goes on when a person says so, and is not counted until then.
     """
 
     number: int
@@ -214,6 +216,8 @@ class Attempt(Value, frozen=True):
     green: bool = False
     plan: str = ""
     qa: int = 0
+    session: str = ""
+    unpaid: bool = False
     passed: tuple[str, ...] = ()
     worse: tuple[str, ...] = ()
 

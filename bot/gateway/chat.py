@@ -18,6 +18,7 @@ from tenacity.wait import wait_exponential_jitter
 from bot.domain.answers import Ending
 from bot.domain.chat import Completion, Endpoint, Failed, Message
 from bot.gateway import replies, upstream
+from bot.gateway.events import unspoken
 
 MOST_BYTES = 4 * 1024 * 1024  # of one reply
 MOST_PATIENCE_S = 60.0  # a longer Retry-After is handed back
@@ -107,10 +108,9 @@ async def _capped(response: httpx.Response) -> bytes | None:
 
 def _without_key(result: Result, endpoint: Endpoint) -> Result:
     """Take the key out of what the endpoint said: some repeat it in their errors."""
-    key = endpoint.key.reveal() if endpoint.key is not None else ""
-    if isinstance(result, Completion) or not key:
+    if isinstance(result, Completion):
         return result
-    return msgspec.structs.replace(result, detail=result.detail.replace(key, "***"))
+    return msgspec.structs.replace(result, detail=unspoken(result.detail, endpoint.key))
 
 
 def _result(state: RetryCallState) -> Result:

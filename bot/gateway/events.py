@@ -8,6 +8,7 @@ from bot.domain.values import Secret
 
 _ENDS = (b"\n\n", b"\n\r\n")  # both ways to write an empty line
 HIDDEN = b"***"
+SHORTEST = 8  # characters; a shorter key, a dummy of a local server, is a word like any other
 
 
 class Events:
@@ -46,4 +47,9 @@ class Events:
 
 def hidden(data: bytes, key: bytes) -> bytes:
     """Return *data* without *key*: some vendors repeat it in their errors."""
-    return data.replace(key, HIDDEN) if key else data
+    return data.replace(key, HIDDEN) if len(key) >= SHORTEST else data
+
+
+def unspoken(text: str, key: Secret | None) -> str:
+    """Return *text* without *key*."""
+    return text if key is None else hidden(text.encode(), key.reveal().encode()).decode()

@@ -27,7 +27,7 @@ from bot.domain.ports import Clock
 from bot.gateway import apis, asked, replies
 from bot.gateway.asked import Asked
 from bot.gateway.books import Books
-from bot.gateway.events import Events, hidden
+from bot.gateway.events import Events, hidden, unspoken
 from bot.gateway.reply import Reply, passed
 from bot.gateway.upstream import FAULTS, UNSENT, Upstream, fault, host
 from bot.gateway.usage import Meter
@@ -219,7 +219,7 @@ class Proxy:
             words = f"the budget cannot be read now: {error}"
             raise _Refused(503, Failed(Ending.UNAVAILABLE, words)) from error
         if full is not None:
-            failed = Failed(Ending.USAGE_LIMIT, _full(full, call))
+            failed = Failed(Ending.BUDGET, _full(full, call))
             raise _Refused(402, failed, cap=f"budget.{full.setting}")
 
     async def _carry(self, ask: Asked, scope: Scope, reply: Reply, seen: _Seen) -> None:
@@ -323,7 +323,7 @@ class Proxy:
             estimated=seen.spending and not seen.meter.complete,
             status=status,
             ending=failed.ending if failed else None,
-            detail=_clean(failed.detail, self._grant) if failed else "",
+            detail=unspoken(failed.detail, self._grant.key)[:_SHOWN] if failed else "",
             retry_after_s=failed.retry_after_s if failed else None,
             cap=seen.cap,
             seconds=time.monotonic() - seen.arrived,
@@ -391,8 +391,3 @@ def _full(account: Account, call: Call) -> str:
         f"the budget of {account.name} is {cap:g} USD (budget.{account.setting}), and this call, "
         f"which may cost {more:.4f} USD, would exceed it"
     )
-
-
-def _clean(detail: str, grant: Grant) -> str:
-    key = grant.key.reveal() if grant.key is not None else ""
-    return (detail.replace(key, "***") if key else detail)[:_SHOWN]

@@ -269,11 +269,12 @@ def _remember_notice(state: Pass, outcome: Outcome | None) -> Pass:
 def comment(run: Run, attempt: Attempt) -> effects.Comment:
     """Return the effect that brings the newest attempt's comment up to date.
 
-    What a reset has forgiven stays out of the count, however often its comment is edited.
+    What a reset has forgiven stays out of the count, however often its comment is edited, and so
+    does what our own budget ended, as long as it does not go on.
     """
     key = attempts.marker(attempt.number, attempt.trigger, run.id)
     body = messages.attempt_comment(run, attempt)
-    forgiven = len(run.attempts) <= run.since
+    forgiven = len(run.attempts) <= run.since or attempt.unpaid
     body = attempts.retired(body) if forgiven else body
     return effects.Comment(run.pull, key, body, attempt.comment)
 

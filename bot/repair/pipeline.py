@@ -64,7 +64,8 @@ def open_attempt(state: Pass, patch: Patch) -> Step:
     state = replace(state, steps=patch.steps, gates=patch.gates)
     run, facts = state.open_run, state.seen
     last = run.attempts[-1] if run.attempts else None
-    if last is not None and last.result is Result.WORKING and last.head == run.head:
+    waits = last is not None and (last.result is Result.WORKING or last.unpaid)
+    if last is not None and waits and last.head == run.head:
         return _resume(state, last)
     count = attempts.count(facts.comments, state.policy.trusted_markers)
     chosen = route(state.policy, count, state.pull.number)
@@ -92,6 +93,7 @@ def open_attempt(state: Pass, patch: Patch) -> Step:
 
 
 def _resume(state: Pass, last: Attempt) -> Step:
+    last = msgspec.structs.replace(last, result=Result.WORKING, ended_at=None, unpaid=False)
     run = put(msgspec.structs.replace(state.open_run, wake_at=None), last)
     state = _routed(state, route(state.policy, last.number - 1, state.pull.number))
     planned = bool(run.plans and run.plans[-1].text)  # who planned is not asked again
@@ -167,7 +169,9 @@ def next_backend(state: Pass, now: datetime) -> Step:
     if not state.planned and state.policy.planners and state.proofs and backend != FIXERS:
         return _ask_for_plan(replace(state, planned=True))
     state = replace(
-        with_attempt(state, backend=backend.name, model=backend.model, verification=None, diff=""),
+        with_attempt(
+            state, backend=backend.name, model=backend.model, session="", verification=None, diff=""
+        ),
         chain=rest,
         phase=Phase.FIXING,
     )
@@ -187,8 +191,18 @@ def _start(state: Pass, task: Task, onto: str) -> Step:
     attempt = state.attempt
     fallback = attempt.fallback and attempt.backend != FIXERS.name
     announce = state.announce if fallback and not attempt.qa else ()
-    head = state.open_run.head
-    work = effects.RunBackend(attempt.backend, fallback, head, task, onto, announce)
+    run = state.open_run
+    work = effects.RunBackend(
+        attempt.backend,
+        fallback,
+        run.head,
+        task,
+        run.id,
+        attempt.number,
+        onto=onto,
+        resume=attempt.session,
+        announce=announce,
+    )
     return replace(state, phase=Phase.FIXING), work
 
 
@@ -227,8 +241,15 @@ def _ask_for_plan(state: Pass) -> Step:
     limit = _limits_s(state.policy.planning)[0]
     question = Question(Purpose.PLAN, _task(state))
     names = tuple(one.name for one in state.policy.planners)
-    ask = effects.Consult(names, state.open_run.head, question, limit)
+    ask = _consult(state, names, question, limit)
     return replace(state, phase=Phase.PLANNING), ask
+
+
+def _consult(
+    state: Pass, backends: tuple[str, ...], question: Question, within_s: float, onto: str = ""
+) -> effects.Consult:
+    run, number = state.open_run, state.attempt.number
+    return effects.Consult(backends, run.head, question, within_s, run.id, number, onto)
 
 
 def _limits_s(planning: PlanningPolicy) -> tuple[float, float]:
@@ -268,7 +289,7 @@ def _ask_for_one(state: Pass) -> Step:
     maker = policy.planning.synthesis or policy.planners[0].name
     question = Question(Purpose.SYNTHESIS, _task(state), opinions=state.opinions)
     limit = _limits_s(policy.planning)[1]
-    ask = effects.Consult((maker,), state.open_run.head, question, limit)
+    ask = _consult(state, (maker,), question, limit)
     return replace(state, phase=Phase.SYNTHESIZING), ask
 
 
@@ -299,7 +320,10 @@ def backend_ended(state: Pass, ended: BackendEnded) -> Step:
         state,
         usage=messages.total([attempt.usage, answer.usage]),
         summary=guard.redact(answer.text)[:4_000],
+        session=answer.session,
     )
+    if answer.ending is Ending.BUDGET:
+        return _unpaid(state, answer, ended.at)
     if attempt.backend != FIXERS.name and answer.ending not in OUTAGES:
         state = replace(state, reached=True)
     if answer.ending is not Ending.EDITED or not ended.diff.strip():
@@ -326,6 +350,15 @@ def backend_ended(state: Pass, ended: BackendEnded) -> Step:
     run = state.open_run
     verify = effects.Verify(run.id, state.pull, run.head, ended.diff, state.proofs)
     return replace(state, diff=ended.diff, phase=Phase.VERIFYING), verify
+
+
+def _unpaid(state: Pass, answer: Answer, at: datetime) -> Step:
+    """Have a person see to a budget that is used up: no backend has another one."""
+    reason = (
+        f"a budget is used up: {guard.redact(answer.detail)}. Raise it, or wait until it begins "
+        "anew, and say /regreen fix"
+    )
+    return escalate(with_attempt(state, unpaid=True), reason, at)
 
 
 def _why_not(answer: Answer) -> str:
@@ -372,8 +405,7 @@ def _send_back(state: Pass, verdict: Verification) -> Step:
 def _ask_analysts(state: Pass) -> Step:
     question = Question(Purpose.ANALYSIS, _task(state), diff=state.diff)
     names = tuple(one.name for one in state.policy.analysts)
-    head, limit = state.open_run.head, state.policy.planning.within_s
-    ask = effects.Consult(names, head, question, limit, onto=state.diff)
+    ask = _consult(state, names, question, state.policy.planning.within_s, onto=state.diff)
     return replace(state, phase=Phase.ANALYSING), ask
 
 

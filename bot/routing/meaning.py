@@ -75,6 +75,9 @@ MEANINGS: Mapping[Ending, Meaning] = {
     Ending.NETWORK: _same(2_000, RestKind.BROKEN, counts=False),
     Ending.TIMEOUT: _same(1_000, RestKind.SILENT, counts=True),
     Ending.INVALID: _same(500, RestKind.BROKEN, counts=True),
+    Ending.BUDGET: Meaning(
+        Then.STOP, Fault.HERE, counts=False, person="a budget is used up: raise it, or wait"
+    ),
     Ending.DISK_FULL: Meaning(
         Then.STOP, Fault.HERE, counts=False, person="the disk of this machine is full"
     ),

@@ -20,7 +20,8 @@ from bot.domain import effects
 from bot.domain.answers import Ending
 from bot.domain.effects import Effect, Outcome
 from bot.domain.errors import BotError, Broken, Gone, TryLater
-from bot.domain.ports import Ports
+from bot.domain.models import Origin
+from bot.domain.ports import Ports, Terms
 from bot.domain.runs import Run
 from bot.domain.values import (
     Check,
@@ -257,6 +258,7 @@ class Interpreter:
                 task=effect.task,
                 tree=tree.path,
                 stop=stop,
+                terms=Terms(resume=effect.resume, origin=_origin(effect, pull)),
             )
             diff = tree.diff() if answer.ending is Ending.EDITED else ""
         if len(diff) > LONGEST_DIFF:
@@ -280,7 +282,8 @@ class Interpreter:
     def _opinion(
         self, effect: effects.Consult, backend: str, stop: Callable[[], bool]
     ) -> effects.Opinion:
-        repo = effect.question.task.pull.repo
+        pull = effect.question.task.pull
+        repo = pull.repo
         remote = self._ports.repos.remote(repo, write=False)
         with self._ports.trees.open(repo, effect.head, remote) as tree:
             if effect.onto:
@@ -291,6 +294,7 @@ class Interpreter:
                 tree=tree.path,
                 within_s=effect.within_s,
                 stop=stop,
+                terms=Terms(origin=_origin(effect, pull)),
             )
         return effects.Opinion(backend, answer)
 
@@ -375,6 +379,12 @@ class Interpreter:
     def _save(self, run: Run) -> None:
         account(self._ports.runs.read(run.id), run, self._ports)
         self._ports.runs.save(run)
+
+
+def _origin(effect: effects.RunBackend | effects.Consult, pull: PullRef) -> Origin:
+    """Return on whose account calls go; an App is installed once for each owner."""
+    owner = pull.repo.partition("/")[0]
+    return Origin(effect.run, effect.attempt, pull, tenant=owner, backend="")
 
 
 def _pull_of(effect: Effect) -> PullRef:

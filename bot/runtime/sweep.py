@@ -18,6 +18,7 @@ from bot.runtime.facts import REMEMBERED
 
 FIRST_LOOK_S = 5.0
 KEPT = timedelta(days=7)
+CHARGED = timedelta(days=90)  # how long a pull request's money counts after its last call
 LOOKS = 4  # at one head without a run: each costs some seven requests of the hourly 5,000
 
 log = structlog.get_logger("regreen")
@@ -88,6 +89,7 @@ class Sweeper:
         await self._forget(before.isoformat())
         await asyncio.to_thread(self._ports.deliveries.forget, before)
         await asyncio.to_thread(self._ports.history.forget, now - REMEMBERED)
+        await asyncio.to_thread(self._ports.ledger.forget, now - CHARGED)
         return len(pulls)
 
     def _open_pulls(self) -> list[PullRef]:

@@ -322,7 +322,7 @@ class TestCaps:
         assert last is not None
         assert (last.cap, last.ending, last.cost_nano) == (
             f"budget.{setting}",
-            Ending.USAGE_LIMIT,
+            Ending.BUDGET,
             0,
         )
         assert setting in last.detail

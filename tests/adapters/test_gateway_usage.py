@@ -306,7 +306,7 @@ def test_the_last_call_that_was_not_cut_off_decides(
 
 
 def test_the_deciding_call_says_why():
-    cap = a_call(Ending.USAGE_LIMIT, cap="budget.per_pull_usd", retry_after_s=None)
+    cap = a_call(Ending.BUDGET, cap="budget.per_pull_usd", retry_after_s=None)
     assert decisive([a_call(None), cap, a_call(Ending.KILLED)]) == cap
 
 

@@ -35,6 +35,7 @@ TABLE = [
     (Ending.NETWORK, Then.SAME, 2_000, False, Fault.LANE),
     (Ending.TIMEOUT, Then.SAME, 1_000, True, Fault.LANE),
     (Ending.INVALID, Then.SAME, 500, True, Fault.LANE),
+    (Ending.BUDGET, Then.STOP, 0, False, Fault.HERE),
     (Ending.DISK_FULL, Then.STOP, 0, False, Fault.HERE),
 ]
 
@@ -58,7 +59,7 @@ def test_only_a_lanes_own_fault_starts_a_rest():
 
 def test_a_person_is_asked_where_nothing_else_helps():
     asked = {ending for ending, one in MEANINGS.items() if one.person}
-    assert asked == {Ending.AUTH, Ending.NOT_FOUND, Ending.DISK_FULL}
+    assert asked == {Ending.AUTH, Ending.NOT_FOUND, Ending.BUDGET, Ending.DISK_FULL}
 
 
 @pytest.mark.parametrize(

@@ -8,13 +8,15 @@ from typing import Any
 from bot.domain.events import Swept
 from bot.domain.runs import RunState
 from bot.runtime.sweep import LOOKS, Sweeper
-from bot.store.memory import MemoryDeliveries, MemoryHistory, MemoryRuns
+from bot.store.memory import MemoryDeliveries, MemoryHistory, MemoryLedger, MemoryRuns
 from tests.support.pulls import OTHER, REF, a_pull, a_run
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 
-def a_sweeper(pulls: list[Any], runs: MemoryRuns) -> tuple[Sweeper, list[Swept]]:
+def a_sweeper(
+    pulls: list[Any], runs: MemoryRuns, ledger: MemoryLedger | None = None
+) -> tuple[Sweeper, list[Swept]]:
     taken: list[Swept] = []
 
     async def take(event: Any, _: str) -> None:
@@ -30,6 +32,7 @@ def a_sweeper(pulls: list[Any], runs: MemoryRuns) -> tuple[Sweeper, list[Swept]]
         runs=runs,
         deliveries=MemoryDeliveries(),
         history=MemoryHistory(),
+        ledger=ledger or MemoryLedger(),
     )
     sweeper = Sweeper(
         ports, take=take, rescue=nothing, forget=nothing, every_s=900.0, rescue_s=15.0
