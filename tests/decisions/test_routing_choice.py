@@ -149,7 +149,8 @@ STEPS = st.lists(
 
 @given(STEPS)
 def test_switches_that_can_wait_are_apart_by_the_hysteresis(steps):
-    healths, standing, now = {}, Standing(), NOW
+    healths: dict[str, Health] = {}
+    standing, now = Standing(), NOW
     for lane, apart_s, ending, response_s in steps:
         now += timedelta(seconds=apart_s)
         seen = Observation(ending, response_s)
@@ -267,6 +268,12 @@ def test_where_all_rest_it_is_said_until_when():
     choice = choose((A, B), scene(1, a=limited, b=spent), SMART)
     assert (choice.lane, choice.wait_until) == (None, at(60))
     assert [lane for lane, _ in choice.skipped] == ["a", "b"]
+
+
+def test_where_a_lane_that_failed_could_go_on_another_round_is_as_good_as_waiting():
+    spent = after(Ending.USAGE_LIMIT)
+    choice = choose((A, B), replace(scene(1, a=well(), b=spent), tried=("a",)), SMART)
+    assert (choice.lane, choice.wait_until) == (None, None)
 
 
 def test_where_all_rested_long_enough_one_task_is_the_trial_and_others_wait():
@@ -416,4 +423,14 @@ def test_a_backend_with_several_providers_has_a_lane_for_each():
     policy = Policy(primary=NAMES[:2], routing=RoutingPolicy(lanes=lanes))
     routed = route(policy, 0, 7, Scene(at(1), {"a/x": DEAD}))
     assert [one.name for one in routed.chain] == ["a", "b"]
+    assert routed.choice is not None
     assert [lane.key for lane in routed.choice.order] == ["a/y", "b"]
+
+
+def test_a_fallback_of_its_own_has_a_health_of_its_own():
+    routing = RoutingPolicy(lanes=(A,), fallback_lanes=(Lane("a (fallback)", "a"),))
+    policy = Policy(primary=NAMES[:1], fallback=NAMES[:1], routing=routing)
+    for count, lane in ((0, "a"), (3, "a (fallback)")):
+        choice = route(policy, count, 7, scene()).choice
+        assert choice is not None
+        assert key(choice) == lane

@@ -41,7 +41,8 @@ def test_the_second_side_gets_its_share(share):
 
 def test_comparing_others_splits_otherwise():
     other = RoutingPolicy(compare=(OLD, Strategy.COST))
-    same = sum((one is OLD) is (two is OLD) for one, two in zip(sides(POLICY), sides(other), strict=True))
+    pairs = zip(sides(POLICY), sides(other), strict=True)
+    same = sum((one is OLD) is (two is OLD) for one, two in pairs)
     assert 800 < same < 1_200
 
 
