@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from bot.config.load import configuration
 from bot.config.schema import RoutingPolicy, Strategy
 from bot.domain.errors import ConfigError
 from bot.routing.fleet.measure import TARGETS, Measures, measure, told, total
@@ -37,7 +38,7 @@ class Played(StrEnum):
     COST = Strategy.COST.value
 
 
-def command(
+def command(  # noqa: PLR0913 -- its options
     strategy: Annotated[
         Played, typer.Option(help="The strategy, `plain_retries` for a loop without routing.")
     ] = Played.INTELLIGENT,
@@ -45,6 +46,9 @@ def command(
     seed: Annotated[int, typer.Option(help="The same seed plays the same.")] = 1,
     plays: Annotated[int, typer.Option(min=1, help="How many seeds in a row to play.")] = 3,
     *,
+    config: Annotated[
+        Path | None, typer.Option(help="Play with the [fallback_system] of this llm_config.toml.")
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     plot: Annotated[
         Path | None, typer.Option(help="Draw the first play of each scenario into this PNG.")
@@ -61,9 +65,10 @@ def command(
     names = [one.value for one in Played if one is not Played.ALL]
     chosen = names if strategy is Played.ALL else [strategy.value]
     seeds = range(seed, seed + plays)
+    settings = configuration(config).policy.routing if config else RoutingPolicy()
     console = Console()
     with Console(stderr=True).status("playing"):
-        results = {name: _results(name, scenarios, seeds) for name in chosen}
+        results = {name: _results(name, scenarios, seeds, settings) for name in chosen}
     report = msgspec.json.encode(_report(results, seed, plays))
     if json:
         typer.echo(report.decode())
@@ -72,7 +77,8 @@ def command(
     if plot is not None:
         from bot.cli.fleet_plot import draw  # noqa: PLC0415 -- matplotlib is an extra
 
-        draw([(one, _log(chosen[0], one, seed)) for one in scenarios], seed, chosen[0], plot)
+        logs = [(one, _log(chosen[0], one, seed, settings)) for one in scenarios]
+        draw(logs, seed, chosen[0], plot)
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
         out.joinpath("report.json").write_bytes(msgspec.json.format(report) + b"\n")
@@ -118,19 +124,24 @@ def _table(title: str, of: str, rows: Mapping[str, Measures]) -> Table:
     return table
 
 
-def _results(name: str, scenarios: Sequence[Scenario], seeds: Sequence[int]) -> dict[str, Measures]:
+def _results(
+    name: str, scenarios: Sequence[Scenario], seeds: Sequence[int], settings: RoutingPolicy
+) -> dict[str, Measures]:
     return {
-        one.name: total(measure(one, seed, _log(name, one, seed)) for seed in seeds)
+        one.name: total(measure(one, seed, _log(name, one, seed, settings)) for seed in seeds)
         for one in scenarios
     }
 
 
-def _log(name: str, scenario: Scenario, seed: int) -> Log:
+def _log(name: str, scenario: Scenario, seed: int, settings: RoutingPolicy) -> Log:
     router: Router = Plain(scenario.lanes)
     if name != PLAIN:
-        policy = RoutingPolicy(strategy=Strategy(name), tasks=TASKS)
+        # The fleet's backends are its own, so what names the user's has no place here.
+        policy = msgspec.structs.replace(
+            settings, strategy=Strategy(name), tasks=TASKS, overrides={}, compare=()
+        )
         router = Routed(scenario.lanes, policy)
-    return play(scenario, seed, router)
+    return play(scenario, seed, router, timeout_s=settings.health_check_timeout_s)
 
 
 def _report(results: Results, seed: int, plays: int) -> dict[str, Any]:

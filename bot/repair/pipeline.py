@@ -9,7 +9,6 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
-from hashlib import sha256
 
 import msgspec
 
@@ -22,7 +21,7 @@ from bot.domain.effects import (
     Consulted,
     Verified,
 )
-from bot.domain.runs import Attempt, Gate, Result, Run, RunState, Strategy
+from bot.domain.runs import Attempt, Gate, Result, RunState, Strategy
 from bot.domain.values import (
     CheckState,
     Conclusion,
@@ -72,7 +71,7 @@ def open_attempt(state: Pass, patch: Patch) -> Step:
     failing = tuple(step.check.name for step in state.steps)
     if over := _no_more(state, failing, fallback=chosen.fallback, asked=state.asked):
         return give_up(state, *over, headline="giving up")
-    trigger = patch.trigger or _turns(run, state.policy.retry.same_error, fallback=chosen.fallback)
+    trigger = patch.trigger or progress.turns(run, state.policy.retry, fallback=chosen.fallback)
     planned = plans.planned(run, state.steps, facts.now, trigger)
     replanned = len(planned.deltas) > len(run.deltas)
     state = choose(
@@ -118,20 +117,12 @@ def _new_attempt(state: Pass, number: int, chosen: Route, reason: str) -> Attemp
         fallback=chosen.fallback,
         failing=tuple(step.check.name for step in steps),
         types=tuple(step.signal.type.value for step in steps),
-        error_key=_key([step.signal.fingerprint for step in steps]),
+        error_key=progress.key([step.signal.fingerprint for step in steps]),
         evidence=messages.evidence_of(steps),
         notices=(reason, *chosen.notices, *skipped),
         plan=run.plans[-1].id,
         passed=tuple(one.name for one in facts.checks if one.state is CheckState.PASSED),
     )
-
-
-def _turns(run: Run, limit: int, *, fallback: bool) -> str:
-    """Say what makes the same plan senseless: it made things worse, or is about to be stuck."""
-    tier = [one for one in run.attempts[run.since :] if one.fallback is fallback]
-    if tier and tier[-1].worse:
-        return "made_worse"
-    return "same_error" if tier and progress.same_errors(tier) == limit - 1 else ""
 
 
 def _no_more(
@@ -156,11 +147,6 @@ def _with_fixers(state: Pass, chain: tuple[BackendName, ...]) -> tuple[BackendNa
     return (FIXERS, *chain) if lint and state.policy.fixers else chain
 
 
-def _key(fingerprints: Sequence[str]) -> str:
-    known = sorted(one for one in fingerprints if one)
-    return sha256("\n".join(known).encode()).hexdigest()[:16] if known else ""
-
-
 def next_backend(state: Pass, now: datetime) -> Step:
     """Have the next backend of the chain try; without one the attempt is over."""
     if not state.chain:
@@ -182,7 +168,7 @@ def next_backend(state: Pass, now: datetime) -> Step:
             ".github/regreen.toml on the base branch",
             now,
         )
-    told = _feedback(state.open_run) if state.policy.qa.feedback else ""
+    told = plans.feedback(state.open_run) if state.policy.qa.feedback else ""
     return _start(state, _task(state, told), state.kept)
 
 
@@ -216,22 +202,6 @@ def _task(state: Pass, feedback: str = "", *, again: bool = False) -> Task:
         plan=plans.told(state.open_run),
         again=again,
     )
-
-
-def _feedback(run: Run) -> str:
-    """Tell the next backend what has been tried on this head and why it did not do."""
-    return "\n\n".join(
-        f"Attempt {attempt.number} by {attempt.backend} proposed:\n{attempt.diff[:4_000]}\n"
-        f"It was rejected: {attempt.reason}\n{_shown(attempt.verification)}"
-        for attempt in run.attempts[-3:]
-        if attempt.head == run.head and attempt.verification is not None and not attempt.commit
-    )
-
-
-def _shown(verdict: Verification | None) -> str:
-    """Return what the first command that failed wrote at its end."""
-    failed = [result for result in verdict.results if not result.passed] if verdict else []
-    return failed[0].output[-3_000:] if failed else ""
 
 
 # --- the drains beside the fix: planning and analysis -------------------------------------------
@@ -398,7 +368,7 @@ def _send_back(state: Pass, verdict: Verification) -> Step:
     nth = state.attempt.qa + 1
     state = with_attempt(state, qa=nth)
     state = _noted(state, f"sent back to {state.attempt.backend} ({nth}): {verdict.reason}")
-    told = f"The gatekeeper rejected it: {verdict.reason}\n{_shown(verdict)}"
+    told = f"The gatekeeper rejected it: {verdict.reason}\n{plans.shown(verdict)}"
     return _start(state, _task(state, told, again=True), state.diff)
 
 

@@ -10,7 +10,7 @@ from datetime import datetime
 import msgspec
 
 from bot.domain.runs import Attempt, Plan, PlanDelta, Result, Run
-from bot.domain.values import FailingStep, FailureType
+from bot.domain.values import FailingStep, FailureType, Verification
 
 _TRIED = (Result.REJECTED, Result.PATCH_APPLIED, Result.ROLLED_BACK, Result.GAVE_UP)
 
@@ -53,6 +53,22 @@ def told(run: Run) -> str:
     revised = any(delta.new == plan.id for delta in run.deltas)
     goals = [f"- {goal}" for goal in plan.goals] if revised else []
     return "\n".join([*goals, plan.text] if plan.text else goals)
+
+
+def feedback(run: Run) -> str:
+    """Tell the next backend what has been tried on this head and why it did not do."""
+    return "\n\n".join(
+        f"Attempt {attempt.number} by {attempt.backend} proposed:\n{attempt.diff[:4_000]}\n"
+        f"It was rejected: {attempt.reason}\n{shown(attempt.verification)}"
+        for attempt in run.attempts[-3:]
+        if attempt.head == run.head and attempt.verification is not None and not attempt.commit
+    )
+
+
+def shown(verdict: Verification | None) -> str:
+    """Return what the first command that failed wrote at its end."""
+    failed = [result for result in verdict.results if not result.passed] if verdict else []
+    return failed[0].output[-3_000:] if failed else ""
 
 
 def _goals(run: Run, steps: Sequence[FailingStep], trigger: str) -> tuple[str, ...]:

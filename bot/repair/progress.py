@@ -4,6 +4,7 @@ Streaks are counted within a tier: a fallback backend begins afresh, or it would
 """
 
 from collections.abc import Sequence
+from hashlib import sha256
 from itertools import takewhile
 
 from bot.config.schema import RetryPolicy
@@ -33,6 +34,20 @@ def stuck(attempts: Sequence[Attempt], *, fallback: bool, recent: int, retry: Re
 def same_errors(attempts: Sequence[Attempt]) -> int:
     """Return how many of the last attempts ended with the same error."""
     return _streak([attempt.error_key for attempt in attempts])
+
+
+def turns(run: Run, retry: RetryPolicy, *, fallback: bool) -> str:
+    """Say what makes the same plan senseless: it made things worse, or is about to be stuck."""
+    tier = [one for one in run.attempts[run.since :] if one.fallback is fallback]
+    if tier and tier[-1].worse:
+        return "made_worse"
+    return "same_error" if tier and same_errors(tier) == retry.same_error - 1 else ""
+
+
+def key(fingerprints: Sequence[str]) -> str:
+    """Return what is equal for the same failures; empty when none of them has a fingerprint."""
+    known = sorted(one for one in fingerprints if one)
+    return sha256("\n".join(known).encode()).hexdigest()[:16] if known else ""
 
 
 def worse(run: Run, steps: Sequence[FailingStep], retry: RetryPolicy) -> tuple[str, ...] | None:

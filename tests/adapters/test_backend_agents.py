@@ -25,7 +25,7 @@ from bot.config.schema import BackendConfig, Configuration, SandboxConfig
 from bot.domain.answers import Answer, Ending
 from bot.domain.models import Api, Call, Caps, Origin, Tokens
 from bot.domain.ports import ORDINARY, Sandbox, Terms
-from bot.domain.values import PullRef, Remote, Secret, Usage
+from bot.domain.values import PullRef, Purpose, Question, Remote, Secret, Usage
 from bot.gateway.chat import Chat
 from bot.simulator.model import ScriptedModel
 from bot.workspace.sandbox import Bubblewrap, NoSandbox
@@ -723,6 +723,25 @@ def test_a_question_reaches_the_agent(tmp_path, tree):
     script = "cat > asked\n" + PROPER
     run(inside(program(tmp_path, script)), tree, terms=Terms(question="Why is it red?"))
     assert (tree / "asked").read_text().endswith("Why is it red?\n")
+
+
+def test_a_long_judgement_keeps_its_first_line(tmp_path, tree):
+    said = "VERDICT: no\\n" + "It hides the symptom. " * 300
+    message = f'{{"type":"item.completed","item":{{"type":"agent_message","text":"{said}"}}}}'
+    (tmp_path / "said").write_text(message)
+    script = f"cat {tmp_path / 'said'}; echo\n" + PROPER
+    config = BackendConfig("codex", "codex", "m", base_url="http://127.0.0.1:9/v1")
+    configuration = Configuration(backends={"codex": config})
+    with running() as (gateway, _, _):
+        sandbox = outside(program(tmp_path, script))
+        registry = Registry(lambda: configuration, sandbox, Chat(), gateway=gateway)
+        question = Question(Purpose.ANALYSIS, a_task(a_failing_step()))
+        answer = registry.consult(
+            "codex", question=question, tree=tree, within_s=20.0, stop=lambda: False
+        )
+    assert answer.ending is Ending.NO_CHANGE
+    assert answer.text.splitlines()[0] == "VERDICT: no"
+    assert len(answer.text) > 6_000
 
 
 def test_fixers_answer_no_questions(tmp_path):

@@ -56,6 +56,17 @@ def test_all_strategies_beside_one_another(simulate):
     assert len(json.loads(shown)["strategies"]) == 7
 
 
+def test_the_settings_of_a_file_are_played(simulate, tmp_path):
+    config = tmp_path / "llm_config.toml"
+    config.write_text("[fallback_system]\npreventive = false\n")
+    options = ("--scenario", "creep", "--json")
+    added = [
+        json.loads(shown)["strategies"]["intelligent_primary_secondary"]["all"]["added_time"]
+        for shown in (simulate(*options), simulate(*options, "--config", str(config)))
+    ]
+    assert added[0] < added[1]
+
+
 def test_a_report_is_written(simulate, tmp_path):
     simulate("--scenario", "calm", "--out", str(tmp_path / "new"))
     assert json.loads((tmp_path / "new" / "report.json").read_text())["seed"] == 1

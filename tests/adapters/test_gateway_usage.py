@@ -27,7 +27,7 @@ from bot.domain.models import (
 )
 from bot.domain.values import PullRef, Secret
 from bot.gateway import apis, replies
-from bot.gateway.events import Events
+from bot.gateway.events import Events, hidden, unspoken
 from bot.gateway.upstream import proxy_of
 from bot.gateway.usage import Meter
 
@@ -284,6 +284,13 @@ def test_a_call_is_counted_in_five_accounts():
 def a_call(ending: Ending | None, **changes: Any) -> Call:
     call = Call("c", ORIGIN, NOW, "m", Tokens(), None, ending=ending)
     return msgspec.structs.replace(call, **changes)
+
+
+@pytest.mark.parametrize(("key", "told"), [("k", "ok, take it"), ("sk-12345", "ok, t*** it")])
+def test_a_key_that_is_a_word_like_any_other_is_not_struck_out(key, told):
+    said = f"ok, t{'ake' if key == 'k' else key} it"
+    assert hidden(said.encode(), key.encode()) == told.encode()
+    assert unspoken(said, Secret(key)) == told
 
 
 @pytest.mark.parametrize(

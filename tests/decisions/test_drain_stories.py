@@ -219,6 +219,18 @@ def test_a_rejected_change_goes_back_to_who_made_it_with_what_was_found():
     assert len(world.comments) == 1
 
 
+def test_who_made_the_change_goes_on_in_its_session_and_nobody_else_does():
+    chain = (BackendName("first", "model-1"), BackendName("second", "model-2"))
+    policy = a_policy(qa=QaPolicy(enabled=True, max_iterations=1), primary=chain)
+    edited = Answer(Ending.EDITED, session="home.id")
+    world = World(policy=policy, answers={"first": [edited, edited, DOWN]}, verdicts=[False, False])
+    world.play()
+    world.later(60)
+    world.play()
+    told = [(effect.backend, effect.resume) for effect in world.made(effects.RunBackend)]
+    assert told == [("first", ""), ("first", "home.id"), ("first", ""), ("second", "")]
+
+
 @pytest.mark.parametrize("tries", [0, 1, 2, 3])
 def test_an_attempt_has_so_many_tries_and_no_more(tries):
     world = World(policy=qa(max_iterations=tries), verdicts=[False] * 9)

@@ -425,3 +425,12 @@ def test_a_backend_with_several_providers_has_a_lane_for_each():
     assert [one.name for one in routed.chain] == ["a", "b"]
     assert routed.choice is not None
     assert [lane.key for lane in routed.choice.order] == ["a/y", "b"]
+
+
+def test_a_fallback_of_its_own_has_a_health_of_its_own():
+    routing = RoutingPolicy(lanes=(A,), fallback_lanes=(Lane("a (fallback)", "a"),))
+    policy = Policy(primary=NAMES[:1], fallback=NAMES[:1], routing=routing)
+    for count, lane in ((0, "a"), (3, "a (fallback)")):
+        choice = route(policy, count, 7, scene()).choice
+        assert choice is not None
+        assert key(choice) == lane

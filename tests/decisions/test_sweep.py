@@ -1,13 +1,14 @@
 """Which open pull requests the periodic look takes in."""
 
 import asyncio
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
 
 from bot.domain.events import Swept
+from bot.domain.models import Call, Origin, Tokens
 from bot.domain.runs import RunState
-from bot.runtime.sweep import LOOKS, Sweeper
+from bot.runtime.sweep import CHARGED, LOOKS, Sweeper
 from bot.store.memory import MemoryDeliveries, MemoryHistory, MemoryLedger, MemoryRuns
 from tests.support.pulls import OTHER, REF, a_pull, a_run
 
@@ -58,3 +59,14 @@ def test_work_under_way_is_always_looked_at():
     for _ in range(LOOKS + 3):
         asyncio.run(sweeper.look())
     assert len(taken) == LOOKS + 3
+
+
+def test_the_ledger_forgets_calls_that_nobody_counts_any_more():
+    ledger = MemoryLedger()
+    for name, age in (("old", CHARGED + timedelta(days=1)), ("new", timedelta(days=1))):
+        call = Call(name, Origin("run", 1, REF, "acme", "primary"), NOW - age, "m", Tokens(), 5)
+        assert ledger.reserve(call, ()) is None
+        ledger.settle(call)
+    sweeper, _ = a_sweeper([], MemoryRuns(), ledger)
+    asyncio.run(sweeper.look())
+    assert [call.id for call in ledger.calls("run")] == ["new"]

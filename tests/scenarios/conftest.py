@@ -63,6 +63,16 @@ max_sessions = 1
 
 """ + ("[regreen]" + CONFIG.partition("[regreen]")[2])
 
+BUDGET = (
+    CONFIG.replace(
+        'api_key = "not-a-key"\n', 'api_key = "not-a-key"\nprice_in = 1\nprice_out = 4\n'
+    )
+    + """
+[budget]
+per_pull_usd = 0.05
+"""
+)
+
 
 @pytest.fixture(scope="session")
 def stages(request: pytest.FixtureRequest) -> Iterator[Callable[[str], Stage]]:
@@ -86,6 +96,8 @@ def _open(name: str, request: pytest.FixtureRequest):
             return stage(NO_FALLBACK, REGREEN_ENV="staging")
         case "drains":
             return stage(DRAINS)
+        case "budget":
+            return stage(BUDGET)
         case "production":
             return stage(REGREEN_ENV="production")
         case _:
