@@ -55,7 +55,7 @@ analysis = "judges"
 
 [planning]
 synthesis = "ben"
-within_s = 3
+within_s = 6
 
 [qa]
 enabled = true

@@ -340,7 +340,7 @@ def test_the_api_answers_too(bot, model, hold):
 
 
 def test_it_reminds_once_and_then_gives_up(bot, hold):
-    with set_to(bot, "\n[approvals]\nremind_s = 1\nexpire_s = 3\n"):
+    with set_to(bot, "\n[approvals]\nremind_s = 1\nexpire_s = 5\n"):
         pull = hold()
         bot.settle()
 

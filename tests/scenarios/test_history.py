@@ -12,6 +12,7 @@ from tests.support.running import command
 from tests.support.scenes import (
     AREA,
     BROKEN,
+    FILES,
     MENDED,
     PROVED,
     TIDY,
@@ -105,7 +106,7 @@ def test_a_flaky_test_is_run_again_and_in_the_end_taken_for_real(bot, github, mo
 
 
 def test_what_the_base_branch_breaks_is_mended_there(bot, github, model):
-    github.sim.commit(TRUNK, "main", BROKEN)
+    github.sim.commit(TRUNK, "main", {**BROKEN, "fetch.py": FILES["fetch.py"]})
     pull = github.open_pull(TIDY, repo=TRUNK)
     bot.settle()
 
@@ -151,7 +152,7 @@ I look again when it is green.
 
 
 def test_what_mends_itself_on_the_base_branch_is_run_again(bot, github, model):
-    tip = github.sim.commit(TRUNK, "main", ONCE)
+    tip = github.sim.commit(TRUNK, "main", {**ONCE, "widgets/area.py": AREA})
     pull = github.open_pull(TIDY, repo=TRUNK)
     bot.settle()
     assert bot.run(pull).state is RunState.WAITING_BASE
