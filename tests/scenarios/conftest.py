@@ -60,6 +60,7 @@ within_s = 6
 [qa]
 enabled = true
 max_sessions = 1
+max_iterations = 1
 
 """ + ("[regreen]" + CONFIG.partition("[regreen]")[2])
 
