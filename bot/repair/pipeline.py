@@ -225,7 +225,8 @@ def _shown(verdict: Verification | None) -> str:
 
 def _ask_for_plan(state: Pass) -> Step:
     limit = _limits_s(state.policy.planning)[0]
-    question = Question(Purpose.PLAN, _task(state))
+    told = _feedback(state.open_run) if state.policy.qa.feedback else ""
+    question = Question(Purpose.PLAN, _task(state, told))
     names = tuple(one.name for one in state.policy.planners)
     ask = effects.Consult(names, state.open_run.head, question, limit)
     return replace(state, phase=Phase.PLANNING), ask
