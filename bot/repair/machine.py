@@ -321,7 +321,8 @@ def _green(state: Pass, pull: Pull) -> Step:
     if run is None:  # whoever made it green: what was counted for it counts no more
         counted = attempts.live(state.seen.comments)
         retire = (effects.RetireMarkers(state.pull),) if counted else ()
-        return play(replace(state, phase=Phase.CLOSING, script=retire))
+        script = (*_remembered(state.newest, pull), *retire)
+        return play(replace(state, phase=Phase.CLOSING, script=script))
     run = msgspec.structs.replace(run, head=pull.head)
     if run.attempts and run.attempts[-1].result is Result.PATCH_APPLIED:
         run = put(run, msgspec.structs.replace(run.attempts[-1], green=True))
@@ -329,9 +330,8 @@ def _green(state: Pass, pull: Pull) -> Step:
     headline = "green again" if run.notice else ""
     lines = [_how_green(run, title)]
     state = replace(state, run=run)
-    seen = _observed(run)
-    remember = (effects.Remember(run.pull, seen),) if seen else ()
-    return close(state, RunState.GREEN, title, headline=headline, lines=lines, first=remember)
+    first = _remembered(run, pull)
+    return close(state, RunState.GREEN, title, headline=headline, lines=lines, first=first)
 
 
 def _how_green(run: Run, title: str) -> str:
@@ -341,6 +341,15 @@ def _how_green(run: Run, title: str) -> str:
     if run.attempts and run.attempts[-1].green:
         return f"Attempt {run.attempts[-1].number} mended it."
     return f"{title}: nothing fails any more."
+
+
+def _remembered(run: Run | None, pull: Pull) -> tuple[effects.Remember, ...]:
+    """Keep what the green tells of a run that ends now, or had ended red at this head."""
+    if run is None or run.head != pull.head or run.state is RunState.GREEN:
+        return ()
+    if not (seen := _observed(run)):
+        return ()
+    return (effects.Remember(run.pull, seen),)
 
 
 def _observed(run: Run) -> tuple[Observation, ...]:

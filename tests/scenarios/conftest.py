@@ -11,6 +11,7 @@ from tests.support.scenes import Bot, Github, Model, Stage, stage
 
 __all__ = ["postgres"]
 
+USUAL = "usual"
 NO_FALLBACK = CONFIG.partition("[backend_for_failed_pr]")[0] + (
     "[regreen]" + CONFIG.partition("[regreen]")[2]
 )
@@ -55,11 +56,12 @@ analysis = "judges"
 
 [planning]
 synthesis = "ben"
-within_s = 3
+within_s = 6
 
 [qa]
 enabled = true
 max_sessions = 1
+max_iterations = 1
 
 """ + ("[regreen]" + CONFIG.partition("[regreen]")[2])
 
@@ -76,12 +78,20 @@ per_pull_usd = 0.05
 
 @pytest.fixture(scope="session")
 def stages(request: pytest.FixtureRequest) -> Iterator[Callable[[str], Stage]]:
-    """Give the stage of a name, started when the first story asks for it."""
-    with ExitStack() as stack:
+    """Give the stage of a name, started when the first story asks for it.
+
+    The usual one stays up. Another one is taken down when the next is asked for: a server that
+    waits still looks for work, which slows down all others.
+    """
+    with ExitStack() as always, ExitStack() as once:
         known: dict[str, Stage] = {}
 
         def get(name: str) -> Stage:
+            for other in known.keys() - {name, USUAL}:
+                del known[other]
+                once.close()
             if name not in known:
+                stack = always if name == USUAL else once
                 known[name] = stack.enter_context(_open(name, request))
             return known[name]
 
@@ -107,7 +117,7 @@ def _open(name: str, request: pytest.FixtureRequest):
 @pytest.fixture
 def the_stage(request: pytest.FixtureRequest, stages: Callable[[str], Stage]) -> Iterator[Stage]:
     """The stage that a story plays on; the parameter names another than the usual one."""
-    chosen = stages(getattr(request, "param", "usual"))
+    chosen = stages(getattr(request, "param", USUAL))
     yield chosen
     chosen.conformance.check()
 
@@ -136,7 +146,9 @@ def bot(the_stage: Stage) -> Bot:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep the stories of a file in one worker, so that they share its stages."""
+    """Keep the stories of a file in one worker, and all those of a stage of its own in one."""
     for item in items:
         if "/scenarios/" in str(item.path):
-            item.add_marker(pytest.mark.xdist_group(item.path.stem))
+            parameters = item.callspec.params if hasattr(item, "callspec") else {}
+            name = parameters.get("the_stage", USUAL)
+            item.add_marker(pytest.mark.xdist_group(item.path.stem if name == USUAL else name))

@@ -22,6 +22,8 @@ Name     Version ID             Fix Versions
 left-pad 1.0.0   CVE-2026-12345 1.0.1
 """
 BUMP = edit(OLD, NEW, "requirements.txt")
+WATCHED = ".github/dependabot.yml"
+WATCH = edit("updates: []", "updates: [{package-ecosystem: pip}]", WATCHED)
 NUMBERS = [f"number_{number} = {number}" for number in range(1_600)]
 TABLE = edit("number_0 = 0", "\n".join(NUMBERS), "widgets/numbers.py")
 
@@ -30,9 +32,10 @@ TABLE = edit("number_0 = 0", "\n".join(NUMBERS), "widgets/numbers.py")
 def hold(bot, github, model):
     """Open a pull request with a security finding, for which a proved change waits."""
 
-    def hold(title: str = "") -> Pull:
-        model.answers(BUMP, title=title)
-        pull: Pull = github.open_pull({"requirements.txt": f"{OLD}\n"}, repo=PROVED, title=title)
+    def hold(title: str = "", answer: str = BUMP) -> Pull:
+        model.answers(answer, title=title)
+        files = {"requirements.txt": f"{OLD}\n", WATCHED: "updates: []\n"}
+        pull: Pull = github.open_pull(files, repo=PROVED, title=title)
         pull.fails("audit", AUDIT)
         return pull
 
@@ -297,8 +300,9 @@ def test_the_buttons_of_the_check_run_answer_too(bot, github, model, hold):
 
 
 def test_the_api_answers_too(bot, model, hold):
-    yes, no = hold(f"{model.story} yes"), hold(f"{model.story} no")
+    yes, no = hold(f"{model.story} yes"), hold(f"{model.story} no", WATCH)
     bot.settle()
+    assert gate(bot, no).types == ("security", "protected_path")
     asked = gate(bot, yes)
     approve = f"/api/meta/v3/approvals/{asked.id}/approve"
     answer = {"approver": "writer", "sha": asked.head, "reason": "looked at"}
@@ -326,9 +330,17 @@ def test_the_api_answers_too(bot, model, hold):
     late = bot.api(approve, answer)
     assert (late.status_code, late.json()["state"]) == (409, "approved")
 
+    retry = f"/api/meta/v3/runs/{bot.run(no).id}/retry"
+    assert bot.api(retry, {"requested_by": "writer"}).status_code == 202
+    bot.settle()
+    again = gate(bot, no)
+    assert (again.state, again.asked_by) == (GateState.PENDING, "writer")
+    approve = f"/api/meta/v3/approvals/{again.id}/approve"
+    assert bot.api(approve, {**answer, "sha": again.head}).status_code == 403
+
 
 def test_it_reminds_once_and_then_gives_up(bot, hold):
-    with set_to(bot, "\n[approvals]\nremind_s = 1\nexpire_s = 3\n"):
+    with set_to(bot, "\n[approvals]\nremind_s = 1\nexpire_s = 5\n"):
         pull = hold()
         bot.settle()
 
