@@ -47,7 +47,7 @@ def command(  # noqa: PLR0913 -- its options
     plays: Annotated[int, typer.Option(min=1, help="How many seeds in a row to play.")] = 3,
     *,
     config: Annotated[
-        Path | None, typer.Option(help="Play with the [fallback_system] of this llm_config.toml.")
+        Path | None, typer.Option(help="Play with the limits of this llm_config.toml.")
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     plot: Annotated[

@@ -122,7 +122,7 @@ def test_who_set_it_is_known(read):
 
 
 def test_frameworks_go_first_by_priority_and_the_others_follow(read):
-    frameworks = '[frameworks.b]\nname="z"\npriority=1\n[frameworks.a]\nname="y"\npriority=2\n'
+    frameworks = '[frameworks.b]\nname="y"\npriority=2\n[frameworks.a]\nname="z"\npriority=1\n'
     assert primary(read(THREE + frameworks)) == ["z", "y", "x"]
 
 

@@ -126,6 +126,11 @@ def test_every_router_meets_the_same_tasks_and_the_same_luck():
     assert all(one.to_s == other.to_s for one, other in same)
 
 
+def test_a_seed_has_a_luck_of_its_own():
+    took = {World(CALM, seed).call("a", TASK, 1, 0.0).took_s for seed in range(9)}
+    assert len(took) == 9
+
+
 def test_tasks_come_as_often_as_they_should():
     errands = list(World(CALM, 3).errands())
     assert len(errands) == pytest.approx(10_800 / 30, rel=0.2)
