@@ -209,7 +209,7 @@ def _task(state: Pass, feedback: str = "", *, again: bool = False) -> Task:
 
 def _ask_for_plan(state: Pass) -> Step:
     limit = _limits_s(state.policy.planning)[0]
-    told = _feedback(state.open_run) if state.policy.qa.feedback else ""
+    told = plans.feedback(state.open_run) if state.policy.qa.feedback else ""
     question = Question(Purpose.PLAN, _task(state, told))
     names = tuple(one.name for one in state.policy.planners)
     ask = _consult(state, names, question, limit)
