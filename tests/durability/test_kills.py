@@ -101,7 +101,7 @@ def test_a_second_attempt_survives_kills_on_postgresql(tmp_path, postgres_url): 
 
 
 def test_what_was_planned_and_approved_goes_out_once_wherever_it_is_killed(tmp_path):
-    calls = ("backends.consult", "comments.react", "trees.commit", "trees.push", "runs.save:after")
+    calls = ("backends.consult", "trees.commit", "trees.push", "runs.save:after")
     end, deaths = killed_all_along(tmp_path, HELD, calls)
     assert differences(end, undisturbed(HELD)) == []
     check_deaths(deaths, calls)
