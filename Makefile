@@ -8,7 +8,7 @@ STAMP := $(VENV)/.installed
 # Where `make agents` puts the agents' command lines, outside the repository; tests look there too.
 AGENTS := $(or $(REGREEN_AGENTS),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/regreen/agents)
 
-.PHONY: test check demo bench format lock agents clean
+.PHONY: test check thorough demo bench format lock agents clean
 
 $(STAMP): requirements.lock pyproject.toml
 	@test -n "$(PYTHON)" || { echo "regreen needs Python 3.11 or newer on the PATH"; exit 1; }
@@ -28,7 +28,10 @@ check: $(STAMP)
 	$(BIN)/lint-imports
 
 test: check
-	$(BIN)/pytest -n 6 --dist loadgroup
+	$(BIN)/pytest -n 5 --dist loadgroup
+
+thorough: $(STAMP)
+	$(BIN)/pytest -n 2 -m thorough
 
 bench: $(STAMP)
 	$(BIN)/python -m tests.benchmarks

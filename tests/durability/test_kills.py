@@ -4,6 +4,8 @@ import re
 from collections import Counter
 from pathlib import Path
 
+import pytest
+
 from bot.simulator.model import ScriptedModel
 from tests.support.ends import (
     HELD,
@@ -77,6 +79,7 @@ def test_a_lint_repair_ends_the_same_wherever_it_is_killed_on_sqlite(tmp_path):
     check_deaths(deaths, calls, never=("runs.advance", "runs.bump"))
 
 
+@pytest.mark.thorough
 def test_a_lint_repair_ends_the_same_wherever_it_is_killed_on_postgresql(tmp_path, postgres_url):  # noqa: F811
     calls = (*GITHUB, *WORK, *STORE)
     end, deaths = killed_all_along(tmp_path, LINT, calls, postgres_url)
@@ -84,6 +87,7 @@ def test_a_lint_repair_ends_the_same_wherever_it_is_killed_on_postgresql(tmp_pat
     check_deaths(deaths, calls, never=("runs.advance", "runs.bump"))
 
 
+@pytest.mark.thorough
 def test_a_second_attempt_survives_kills_on_sqlite(tmp_path):
     calls = (*WORK, "runs.save", "comments.edit")  # the others die in the lint repair already
     end, deaths = killed_all_along(tmp_path, MODEL, calls)
