@@ -16,7 +16,7 @@ import os
 import queue
 import stat
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -78,10 +78,11 @@ def failed(item: Item, error: str, now: float) -> Item:
 
 
 class Cleaner:
-    """Removes what lies under *root*, the data folder."""
+    """Removes what lies under *root*, the data folder, by *remove*, which raises OSError."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, remove: Callable[[Path], None] | None = None) -> None:
         self._root = root.absolute()
+        self._remove = remove or remove_all
         self._jobs: queue.Queue[Path] = queue.Queue()
         self._busy: set[str] = set()  # the names in the trash that the thread will see to
         self._stuck: dict[str, str] = {}  # paths that could not even be moved, and why they go
@@ -158,9 +159,11 @@ class Cleaner:
             return item
         path = Path(item.path)
         try:
+            with _parent(self._root, path):  # in the trash or elsewhere: is it ours?
+                pass
             if path.parent != self._root / TRASH:
                 path = self._moved(path, item.reason)
-            remove(path)
+            self._remove(path)
         except FileNotFoundError:
             pass
         except NotOurs as error:
@@ -185,7 +188,7 @@ class Cleaner:
         while True:
             path = self._jobs.get()
             with suppress(OSError):  # a round finds it in the trash
-                remove(path)
+                self._remove(path)
             with self._lock:
                 self._busy.discard(path.name)
             self._jobs.task_done()
@@ -216,7 +219,7 @@ class NotOurs(OSError):
     """A path that leads out of our folders, or is one of them."""
 
 
-def remove(path: Path) -> None:
+def remove_all(path: Path) -> None:
     """Remove *path* and all that is in it; raise OSError when something of it stays.
 
     Links are removed, never followed. Each folder is moved up beside *path* and emptied there, so
@@ -286,8 +289,8 @@ def _opened(name: str | Path, parent: int | None = None) -> Iterator[int]:
 @contextmanager
 def _parent(root: Path, path: Path) -> Iterator[int]:
     """Yield the folder of *path*, reached from *root* without following a link."""
-    inside = path.is_relative_to(root)
-    first, *rest = path.relative_to(root).parts if inside else ("",)
+    parts = path.relative_to(root).parts if path.is_relative_to(root) else ()
+    first, *rest = parts or ("",)
     if first not in OWN or not rest or ".." in rest:
         raise NotOurs(errno.EPERM, "not in a folder that is ours to clean", str(path))
     folder = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

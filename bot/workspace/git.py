@@ -67,7 +67,7 @@ _ENVIRONMENT: Mapping[str, str] = {
 
 
 class Damaged(Broken):
-    """The mirror seems to be broken. It is only a cache: with a new one, the same call works."""
+    """Git failed for a reason of its own: is its mirror broken? With a new one it may work."""
 
 
 # What git says on stderr, and what that asks of us; the first that fits counts.
@@ -84,16 +84,9 @@ _MEANINGS: Sequence[tuple[str, type[BotError]]] = (
         r"RPC failed|remote end hung up|Empty reply|Operation too slow|SSL|Couldn't connect",
         TryLater,
     ),
+    (r"unable to resolve reference", Damaged),
     (r"Unable to create '.*\.lock'|cannot lock ref", TryLater),
-    (r"fsck error", Broken),
-)
-# The same of a broken mirror, seen by breaking every file of one in turn. What the other end says
-# of itself ("remote: …") does not count.
-_DAMAGE = re.compile(
-    r"not a git repository: |bad config line|unexpected line in|bad object|Not a valid object name"
-    r"|is corrupt|inflate: |does not match index|too short to be a packfile|is too small"
-    r"|object file .* is empty|unable to (?:read|unpack|find) |failed to (?:read|unpack) "
-    r"|did not send all necessary objects|unresolved deltas|invalid object|bad tree"
+    (r"fsck error|transport '.*' not allowed", Broken),
 )
 
 
@@ -206,9 +199,7 @@ def version() -> str:
 def meaning(what: str, stderr: str) -> BotError:
     """Return the error that git's complaint amounts to."""
     lines = [line for line in stderr.splitlines() if line.strip()]
-    kind = next((kind for pattern, kind in _MEANINGS if re.search(pattern, stderr)), None)
-    ours = "\n".join(line for line in lines if not line.startswith("remote:"))
-    kind = kind or (Damaged if _DAMAGE.search(ours) else Broken)
+    kind = next((kind for pattern, kind in _MEANINGS if re.search(pattern, stderr)), Damaged)
     told = [line for line in lines if line.startswith(("fatal:", "error:", "remote:"))] or lines
     return kind(f"{what} failed: {' '.join(told[:3])[:400]}")
 

@@ -28,6 +28,7 @@ _GRACE = timedelta(days=1)  # objects without a name: a commit may just be in th
 _EVERY = timedelta(days=1)
 _CROWDED_EVERY = timedelta(hours=1)
 _PACKS, _LOOSE = 20, 2000  # more than these are a crowd
+_TRIES = 4
 _TIDIED = "regreen.tidied"  # its time is that of the last tidying
 _REPO = re.compile(r"[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+")
 _SHA = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
@@ -87,27 +88,29 @@ class Mirrors:
     def mended(self, repo: str, work: Callable[[], Result]) -> Result:
         """Return what *work* returns; if a broken mirror keeps it from that, work on a new one.
 
-        *work* has to fetch what it needs.
+        *work* has to fetch what it needs. Others may be replacing the mirror at the same time.
         """
-        seen = self.identity(repo)
-        try:
-            return work()
-        except Damaged:
-            if not self.drop(repo, seen):
-                raise
-            return work()
+        for _ in range(_TRIES):
+            seen = self.identity(repo)
+            try:
+                return work()
+            except Damaged:
+                if not self.drop(repo, seen):
+                    raise
+        return work()
 
-    def identity(self, repo: str) -> int:
-        """Return a number that is another one for the mirror that replaces a broken one."""
+    def identity(self, repo: str) -> tuple[int, int]:
+        """Return what is another for the mirror that replaces a broken one."""
         try:
-            return self.path(repo).stat().st_ino
+            born = (self.path(repo) / "config").stat()  # written when it was made, and never again
         except OSError:
-            return 0
+            return (0, 0)
+        return (born.st_ino, born.st_mtime_ns)
 
-    def drop(self, repo: str, seen: int) -> bool:
+    def drop(self, repo: str, seen: tuple[int, int]) -> bool:
         """Throw the mirror that was *seen* away if it is broken; tell whether it is gone now.
 
-        Git's complaint is a mere suspicion: a stranger's file may be called "is corrupt".
+        That git failed is a mere suspicion: a stranger's tree may be the reason as well.
         """
         with self._locked(repo):
             if self.identity(repo) != seen:

@@ -12,10 +12,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from bot.domain.errors import BotError, Broken
+from bot.domain.errors import Broken
 from bot.domain.values import Sha
-from bot.workspace.cleanup import remove
-from bot.workspace.git import Damaged, Extra, Git, meaning
+from bot.workspace.cleanup import remove_all
+from bot.workspace.git import Damaged, Extra, Git
 from bot.workspace.pool import Holder
 from bot.workspace.recycle import DEEPEST, Entry, Look, entries, seal, touch
 
@@ -49,6 +49,7 @@ _DIFF = (
     *("diff-tree", "-r", "-p", "--binary", "--full-index", "--no-renames", "--no-ext-diff"),
     *("--no-textconv", "--no-color", "--src-prefix=a/", "--dst-prefix=b/"),
 )
+_NO_OBJECT = re.compile(r"unable to read|cannot read the current|is corrupt|not a git repository")
 
 Carry = Callable[[Path, Path, Sequence[Entry], Look], int]
 
@@ -192,12 +193,12 @@ class WorkTree:
         (self._holder.path / "attributes").write_bytes(rules)
 
 
-def unfit(stderr: str) -> BotError:
-    """Return the error for a patch that git does not apply; a broken mirror is another matter."""
+def unfit(stderr: str) -> Broken:
+    """Return the error for a patch that git does not apply; it may be for want of the objects."""
     lines = [line.removeprefix("error: ") for line in stderr.splitlines() if line.strip()]
     told = "; ".join(lines[:5])[:600] or "git gave no reason"
-    kind = type(meaning("git apply", stderr))
-    return (Damaged if kind is Damaged else Broken)(f"the patch does not apply: {told}")
+    kind = Damaged if _NO_OBJECT.search(stderr) else Broken
+    return kind(f"the patch does not apply: {told}")
 
 
 def _is_text(data: bytes) -> bool:
@@ -228,6 +229,6 @@ def _forget_nested(tree: Path) -> None:
             continue
         for entry in found:
             if entry.name.lower() == ".git":
-                remove(Path(entry.path))
+                remove_all(Path(entry.path))
             elif entry.is_dir(follow_symlinks=False):
                 folders.append(Path(entry.path))
