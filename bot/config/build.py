@@ -13,7 +13,7 @@ import msgspec
 from bot.config import backends, chains, drains, patterns, shapes
 from bot.config.document import Document
 from bot.config.layers import Settings, flat, layer
-from bot.config.schema import Configuration, Policy, SandboxConfig
+from bot.config.schema import Configuration, Policy, RetentionConfig, SandboxConfig
 from bot.domain.errors import ConfigError
 
 ENVIRONMENTS: Mapping[str, Mapping[str, Any]] = {
@@ -50,6 +50,10 @@ VARIABLES: Mapping[str, str] = {
     "AUTOCODER_QA_MAX_SESSIONS": "qa.max_sessions",
     "AUTOCODER_QA_SUBAGENT_MAX_ITERATIONS": "qa.max_iterations",
     "AUTOCODER_PLANNER_ENABLED": "planning.enabled",
+    "AUTOCODER_LOGS_KEEP_DAYS": "retention.keep_days",
+    "AUTOCODER_LOGS_KEEP_FILES": "retention.keep_files",
+    "AUTOCODER_LOGS_MAX_TOTAL_MB": "retention.max_total_mb",
+    "AUTOCODER_LOGS_PRUNE_ARTIFACTS": "retention.prune_artifacts",
 }
 ENVIRONMENT_VARIABLE = "REGREEN_ENV"
 _SWITCHES = {"1": True, "true": True, "yes": True, "on": True}
@@ -81,6 +85,7 @@ def build(file: Document, environ: Mapping[str, str]) -> tuple[Configuration, Se
         fallback=found.fallback,
         drains=resolved,
         sandbox=msgspec.convert(own.under("sandbox"), SandboxConfig),
+        retention=msgspec.convert(own.under("retention"), RetentionConfig),
         warnings=(*found.warnings, *warnings),
         origin={key: settings.origin(key) for key in settings},
     )
@@ -117,6 +122,7 @@ def _defaults() -> dict[str, Any]:
         **flat("planning", policy["planning"]),
         **flat("approvals", policy["approvals"]),
         **flat("sandbox", dataclasses.asdict(SandboxConfig())),
+        **flat("retention", dataclasses.asdict(RetentionConfig())),
     }
 
 

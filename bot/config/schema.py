@@ -236,6 +236,16 @@ class SandboxConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class RetentionConfig:
+    """How long logs are kept, and artifacts where they are pruned too (seed 1); 0 is no limit."""
+
+    keep_days: int = 7
+    keep_files: int = 200
+    max_total_mb: int = 200
+    prune_artifacts: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Configuration:
     """The whole of `llm_config.toml`, read once; `source` is None when there was no file.
 
@@ -247,6 +257,7 @@ class Configuration:
     fallback: tuple[BackendConfig, ...] = ()
     drains: Drains = field(default_factory=Drains)
     sandbox: SandboxConfig = SandboxConfig()
+    retention: RetentionConfig = RetentionConfig()
     source: Path | None = None
     warnings: tuple[str, ...] = ()
     origin: Mapping[str, str] = field(default_factory=dict)

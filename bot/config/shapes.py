@@ -200,6 +200,15 @@ class SandboxKeys(Value, frozen=True):
     workers: AtLeastOne | None = None
 
 
+class RetentionKeys(Value, frozen=True):
+    """`[retention]`."""
+
+    keep_days: Count | None = None
+    keep_files: Count | None = None
+    max_total_mb: Count | None = None
+    prune_artifacts: bool | None = None
+
+
 OWN_SECTIONS: Mapping[str, type[Value]] = {
     "regreen": RegreenKeys,
     "attempts": AttemptsKeys,
@@ -209,6 +218,7 @@ OWN_SECTIONS: Mapping[str, type[Value]] = {
     "planning": PlanningKeys,
     "approvals": ApprovalKeys,
     "sandbox": SandboxKeys,
+    "retention": RetentionKeys,
 }
 
 Shape = TypeVar("Shape")

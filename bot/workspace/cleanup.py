@@ -159,7 +159,7 @@ class Cleaner:
             return item
         path = Path(item.path)
         try:
-            with _parent(self._root, path):  # in the trash or elsewhere: is it ours?
+            with parent(self._root, path):  # in the trash or elsewhere: is it ours?
                 pass
             if path.parent != self._root / TRASH:
                 path = self._moved(path, item.reason)
@@ -180,7 +180,7 @@ class Cleaner:
         trash = self._root / TRASH
         trash.mkdir(parents=True, exist_ok=True)
         moved = trash / f"{reason or 'item'}.{token_hex(8)}"
-        with _parent(self._root, path) as source, _parent(self._root, moved) as target:
+        with parent(self._root, path) as source, parent(self._root, moved) as target:
             os.rename(path.name, moved.name, src_dir_fd=source, dst_dir_fd=target)
         return moved
 
@@ -287,11 +287,14 @@ def _opened(name: str | Path, parent: int | None = None) -> Iterator[int]:
 
 
 @contextmanager
-def _parent(root: Path, path: Path) -> Iterator[int]:
-    """Yield the folder of *path*, reached from *root* without following a link."""
+def parent(root: Path, path: Path, own: frozenset[str] = OWN) -> Iterator[int]:
+    """Yield the folder of *path*, reached from *root* without following a link.
+
+    Raise NotOurs unless *path* lies below one of the folders *own* of *root*.
+    """
     parts = path.relative_to(root).parts if path.is_relative_to(root) else ()
     first, *rest = parts or ("",)
-    if first not in OWN or not rest or ".." in rest:
+    if first not in own or not rest or ".." in rest:
         raise NotOurs(errno.EPERM, "not in a folder that is ours to clean", str(path))
     folder = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
