@@ -21,6 +21,7 @@ from typing import TypeVar
 
 from bot.domain.errors import Broken, TryLater
 from bot.domain.values import Remote, Sha
+from bot.workspace.disk import writing
 from bot.workspace.git import LONG_S, Damaged, Extra, Git
 
 KEPT = timedelta(days=30)  # longer than any answer at a gate is waited for
@@ -204,7 +205,7 @@ class Mirrors:
     def _locked(self, repo: str, kind: str = ".lock") -> Iterator[None]:
         """Be alone with the mirror, among threads and among processes, for one kind of work."""
         lock = self.path(repo).with_suffix(kind)
-        with self._locks[lock], _disk(f"the mirror of {repo}"):
+        with self._locks[lock], writing(f"the mirror of {repo}"):
             lock.parent.mkdir(parents=True, exist_ok=True)
             with lock.open("w") as file:
                 fcntl.flock(file, fcntl.LOCK_EX)
@@ -229,11 +230,3 @@ def _time(path: Path) -> datetime:
         return datetime.fromtimestamp(path.stat().st_mtime, UTC)
     except FileNotFoundError:
         return datetime.min.replace(tzinfo=UTC)
-
-
-@contextmanager
-def _disk(what: str) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise TryLater(f"{what} cannot be written: {error.strerror}") from error

@@ -15,6 +15,7 @@ from pathlib import Path
 from bot.domain.errors import Broken
 from bot.domain.values import Sha
 from bot.workspace.cleanup import remove_all
+from bot.workspace.disk import writing
 from bot.workspace.git import Damaged, Extra, Git
 from bot.workspace.pool import Holder
 from bot.workspace.recycle import DEEPEST, Entry, Look, entries, seal, touch
@@ -120,7 +121,8 @@ class WorkTree:
             _forget_nested(self.path)
         except OSError as error:
             raise Broken(f"the changed tree cannot be read: {error.strerror}") from error
-        shutil.copyfile(self._holder.path / "index", self._holder.path / "index.now")
+        with writing("the index of a tree"):
+            shutil.copyfile(self._holder.path / "index", self._holder.path / "index.now")
         now = self._inside("index.now")
         self._git.must(self._mirror, "add", "--all", "--", ".", extra=now)
         tree = self._git.must(self._mirror, "write-tree", extra=now).decode().strip()
@@ -190,7 +192,8 @@ class WorkTree:
         names = self._git.must(self._mirror, *words, tree, extra=self._beside()).split(b"\0")[:-1]
         odd = [name for name in names if not _is_text(self._between(tree, os.fsdecode(name)))]
         rules = b"".join(b'"/' + _pattern(name) + b'" -diff\n' for name in odd)
-        (self._holder.path / "attributes").write_bytes(rules)
+        with writing("the attributes of a tree"):
+            (self._holder.path / "attributes").write_bytes(rules)
 
 
 def unfit(stderr: str) -> Broken:

@@ -18,6 +18,7 @@ import structlog
 from bot.domain.errors import BotError, Broken, Gone, TryLater
 from bot.domain.values import Remote, Sha
 from bot.workspace.cleanup import Cleaner
+from bot.workspace.disk import writing
 from bot.workspace.git import Damaged, Extra, Git, meaning
 from bot.workspace.mirrors import Mirrors
 from bot.workspace.pool import Holder, Pool, hold, in_use
@@ -181,7 +182,7 @@ class GitTrees:
         holder = self._hold()
         holder.repo, holder.head = repo, head
         try:
-            with _disk("a tree"):
+            with writing("a tree"):
                 tree = self._tree(holder)
                 tree.fill()
                 tree.hand_over(spare=False)
@@ -192,7 +193,7 @@ class GitTrees:
 
     def _turned(self, spare: Holder, head: Sha) -> bool:
         try:
-            with _disk("a tree"):
+            with writing("a tree"):
                 tree = self._tree(spare)
                 if not tree.turn(head):
                     return False
@@ -214,7 +215,7 @@ class GitTrees:
         if not self._pool.each:
             return False
         try:
-            with _disk("a tree"):
+            with writing("a tree"):
                 if shutil.disk_usage(holder.path).free < _FREE_MB * 1024 * 1024:
                     return False
                 return self._tree(holder).renew(self._reuse.carry, self._cleaner.discard)
@@ -226,7 +227,7 @@ class GitTrees:
         return WorkTree(self._git, self._mirrors.path(holder.repo), holder)
 
     def _hold(self) -> Holder:
-        with _disk("a tree"):
+        with writing("a tree"):
             return hold(self._trees)
 
     def _throw_away(self, holder: Holder) -> None:
@@ -293,14 +294,6 @@ class GitTrees:
             for role in ("AUTHOR", "COMMITTER")
             for key, value in (("NAME", self._name), ("EMAIL", self._email), ("DATE", date))
         }
-
-
-@contextmanager
-def _disk(what: str) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise TryLater(f"{what} cannot be made: {error.strerror}") from error
 
 
 def _pushed(report: str, stderr: str, ref: str, repo: str) -> str:

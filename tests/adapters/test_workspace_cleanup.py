@@ -16,7 +16,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bot.domain.errors import TryLater
 from bot.workspace.cleanup import Cleaner, Item, Round, backoff_s, failed, known, remove_all
+from bot.workspace.upkeep import Upkeep
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 AT = NOW.timestamp()
@@ -329,3 +331,17 @@ def test_many_threads_may_discard_while_rounds_go_on(cleaner, data):
     cleaner.settled()
     assert cleaner.round(later(600)).waiting == 0
     assert ([*(data / "trees").iterdir()], trash(data)) == ([], [])
+
+
+# --- All of it --------------------------------------------------------------------------------
+
+
+def test_a_round_that_fails_stops_no_other():
+    done: list[datetime] = []
+
+    def failing(now: datetime) -> None:
+        done.append(now)
+        raise TryLater("the disk is full")
+
+    Upkeep(failing, done.append).round(NOW)
+    assert done == [NOW, NOW]

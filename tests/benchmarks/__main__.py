@@ -2,8 +2,9 @@
 
 from rich.console import Console
 
-from tests.benchmarks import classify, intake
+from tests.benchmarks import classify, intake, trees
 
 if __name__ == "__main__":
     classify.run(Console())
     intake.run(Console())
+    trees.run(Console())
