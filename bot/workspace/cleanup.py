@@ -181,6 +181,8 @@ class Cleaner:
         trash.mkdir(parents=True, exist_ok=True)
         moved = trash / f"{reason or 'item'}.{token_hex(8)}"
         with parent(self._root, path) as source, parent(self._root, moved) as target:
+            if _is_folder(source, path.name):
+                _grant(source, path.name)  # one without rights cannot be moved
             os.rename(path.name, moved.name, src_dir_fd=source, dst_dir_fd=target)
         return moved
 

@@ -173,6 +173,8 @@ class Git:
         except TimeoutError as error:
             raise TryLater(f"git {words[0]} of {_name(git_dir)} took too long") from error
         except OSError as error:
+            if extra.tree and isinstance(error, PermissionError):
+                raise Broken("the tree has no rights left for us to enter it") from error
             raise NeedsPerson(f"git cannot be started: {error.strerror}") from error
 
     def must(self, git_dir: Path, *words: str, stdin: bytes = b"", extra: Extra = PLAIN) -> bytes:

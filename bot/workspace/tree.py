@@ -102,7 +102,8 @@ class WorkTree:
         is missing, changed or there besides.
         """
         look, fresh = self._holder.look, self._holder.path / "fresh"
-        index = entries(self._must("ls-files", "--stage", "-z"))
+        words = ("ls-files", "--stage", "-z")
+        index = entries(self._git.must(self._mirror, *words, extra=self._beside()))
         if look is None or any(entry.path.count("/") > DEEPEST for entry in index):
             return False
         carry(self.path, fresh, index, look)
@@ -122,7 +123,8 @@ class WorkTree:
         except OSError as error:
             raise Broken(f"the changed tree cannot be read: {error.strerror}") from error
         with writing("the index of a tree"):
-            shutil.copyfile(self._holder.path / "index", self._holder.path / "index.now")
+            # With its time: by that git knows of which files it cannot trust the times.
+            shutil.copy2(self._holder.path / "index", self._holder.path / "index.now")
         now = self._inside("index.now")
         self._git.must(self._mirror, "add", "--all", "--", ".", extra=now)
         tree = self._git.must(self._mirror, "write-tree", extra=now).decode().strip()

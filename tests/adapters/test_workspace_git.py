@@ -2,6 +2,7 @@
 
 import re
 import threading
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -75,6 +76,16 @@ def test_a_diff_tells_of_changed_new_and_deleted_files(origin, trees):
         assert fresh.diff() == diff
     assert "-one\n+two\n" in diff
     assert "deleted file mode 100644" in diff
+
+
+def test_a_change_of_the_same_size_within_the_same_second_is_told(origin, trees):
+    """Git compares times by the second; the second after is when it might be led astray."""
+    head = origin.commit({"a.txt": "one\n"})
+    with trees.open("o/r", head, origin.remote) as tree:
+        (tree.path / "a.txt").write_text("two\n")
+        last = int(time.time()) + 1
+        while int(time.time()) <= last:
+            assert "+two\n" in tree.diff()
 
 
 @pytest.mark.parametrize(

@@ -154,6 +154,10 @@ def closed_folder(tree: Path) -> None:
     (tree / "src" / "deep").chmod(0)
 
 
+def closed_tree(tree: Path) -> None:
+    tree.chmod(0)
+
+
 def attributes(tree: Path) -> None:
     os.setxattr(tree / "a.txt", "user.note", b"from the run before")
     os.setxattr(tree / "src", "user.note", b"from the run before")
@@ -233,7 +237,19 @@ def nothing(tree: Path) -> None:
 ACTS = [
     *(nothing, same_size_and_time, by_memory, other_line_ends, hard_link, hard_link_elsewhere),
     *(folder_is_a_link, file_is_a_link, file_is_a_folder, folder_is_a_file, pipe, listening),
-    *(rights, closed_folder, attributes, inode_flags, nested, deep, odd_names, huge, many, ignored),
+    *(
+        rights,
+        closed_folder,
+        closed_tree,
+        attributes,
+        inode_flags,
+        nested,
+        deep,
+        odd_names,
+        huge,
+        many,
+        ignored,
+    ),
     *(empty_folder, deleted, other_attributes, link_leads_elsewhere),
 ]
 
