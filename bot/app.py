@@ -46,8 +46,11 @@ from bot.web.app import Application, application
 from bot.web.webhooks import Webhooks
 from bot.workspace import sandbox as sandboxes
 from bot.workspace.checks import LocalGatekeeper
+from bot.workspace.cleanup import Cleaner
+from bot.workspace.retention import Retention
 from bot.workspace.toolpath import host_path
-from bot.workspace.worktree import GitTrees
+from bot.workspace.upkeep import Upkeep
+from bot.workspace.worktree import GitTrees, Reuse
 from handlers import payloads
 
 BOT, NO_REPLY = "regreen[bot]", "users.noreply.github.com"
@@ -137,8 +140,20 @@ def build(
     telemetry = PrometheusTelemetry(runs.count)
     github = connect(server, clock, seconds_between_writes=configuration.policy.write_pause_s)
     sandbox = _sandbox(configuration.sandbox, role)
-    trees = GitTrees(server.data_dir, name=BOT, email=f"{server.app_id}+{BOT}@{NO_REPLY}")
+    cleaner = Cleaner(server.data_dir)
+    trees = GitTrees(
+        server.data_dir,
+        name=BOT,
+        email=f"{server.app_id}+{BOT}@{NO_REPLY}",
+        cleaner=cleaner,
+        reuse=Reuse(each=0) if sandbox.name == "none" else None,
+    )
     trees.sweep()
+    upkeep = Upkeep(
+        cleaner.round,
+        trees.tidy,
+        Retention(server.data_dir, lambda: watched.current().retention).round,
+    )
     ledger = SqlLedger(database)
     gateway = None if role is Role.WEB else Gateway(ledger, clock, telemetry)
     ports = wrap(
@@ -166,7 +181,9 @@ def build(
         )
     )
     worker = (
-        None if gateway is None else _worker(server, ports, watched, database, sandbox, gateway)
+        None
+        if gateway is None
+        else _worker(server, ports, watched, database, sandbox, gateway, upkeep)
     )
     inbox = Inbox(ports.deliveries, arrived=worker.dispatcher.arrived if worker else lambda: None)
     web = application(
@@ -178,7 +195,7 @@ def build(
             "sandbox": lambda: _sandbox_reason(configuration.sandbox, role),
         },
         metrics=telemetry.render,
-        lifespan=_lifespan(inbox, worker, database, github),
+        lifespan=_lifespan(inbox, worker, trees, database, github),
         routes=(
             *classify.routes(server.api_token, clock),
             *run_routes.routes(server.api_token, read_run=runs.read, inbox=inbox, clock=clock),
@@ -195,6 +212,7 @@ def _worker(
     database: store.Database,
     sandbox: Sandbox,
     gateway: Gateway,
+    upkeep: Upkeep,
 ) -> Worker:
     configuration: Configuration = watched.current()
     node: Node = become_node(database)
@@ -222,6 +240,7 @@ def _worker(
         take=engine.take,
         rescue=engine.rescue,
         forget=engine.forget,
+        tidy=upkeep.round,
         every_s=configuration.policy.sweep_s,
         rescue_s=configuration.policy.rescue_s,
     )
@@ -248,7 +267,11 @@ def _worker_reason(worker: Worker | None) -> str:
 
 
 def _lifespan(
-    inbox: Inbox, worker: Worker | None, database: store.Database, github: GitHub
+    inbox: Inbox,
+    worker: Worker | None,
+    trees: GitTrees,
+    database: store.Database,
+    github: GitHub,
 ) -> Callable[[Starlette], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
@@ -261,6 +284,7 @@ def _lifespan(
             await inbox.stop()
             if worker is not None:
                 await worker.stop()
+            await asyncio.to_thread(trees.close)
             github.close()
             database.close()
 

@@ -14,6 +14,7 @@ from bot.cli import (
     explain,
     flaky,
     migrate,
+    prune,
     replay,
     runs,
     serve,
@@ -50,6 +51,7 @@ app.command("explain", help="Say why a run did what it did: every choice and its
 )
 app.command("flaky", help="List the tests that failed without cause.")(flaky.command)
 app.command("migrate", help="Bring the database's tables up to date.")(migrate.command)
+app.command("prune", help="Remove logs and artifacts that are over the limits.")(prune.command)
 app.command("replay", help="Hand a stored delivery in again.")(replay.command)
 app.add_typer(config.app, name="config", help="Check and show the settings.")
 app.add_typer(runs.app, name="runs", help="List and show runs.")

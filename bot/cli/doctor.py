@@ -23,6 +23,7 @@ from bot.runtime.clock import SystemClock
 from bot.store import database as store
 from bot.store.migrate import pending
 from bot.workspace import sandbox as sandboxes
+from bot.workspace.cleanup import Cleaner
 from bot.workspace.toolpath import host_path
 
 FREE_MB = 1024
@@ -147,7 +148,10 @@ def _disk(server: Server) -> Finding:
         mend = "set REGREEN_DATA_DIR to a folder that this user may write"
         return Finding("data folder", Health.FAILED, str(error), mend)
     health = Health.OK if free_mb >= FREE_MB else Health.NOTE
-    return Finding("data folder", health, f"{server.data_dir}, {free_mb} MB free")
+    detail = f"{server.data_dir}, {free_mb} MB free"
+    if waiting := len(Cleaner(server.data_dir).waiting()):
+        detail += f", {waiting} to be removed"
+    return Finding("data folder", health, detail)
 
 
 def _database(server: Server) -> Iterator[Finding]:

@@ -13,7 +13,7 @@ import msgspec
 from bot.config import backends, chains, drains, patterns, routing, shapes
 from bot.config.document import Document
 from bot.config.layers import Settings, flat, layer
-from bot.config.schema import Configuration, Policy, SandboxConfig
+from bot.config.schema import Configuration, Policy, RetentionConfig, SandboxConfig
 from bot.domain.errors import ConfigError
 from bot.domain.models import Caps
 
@@ -51,6 +51,10 @@ VARIABLES: Mapping[str, str] = {
     "AUTOCODER_QA_MAX_SESSIONS": "qa.max_sessions",
     "AUTOCODER_QA_SUBAGENT_MAX_ITERATIONS": "qa.max_iterations",
     "AUTOCODER_PLANNER_ENABLED": "planning.enabled",
+    "AUTOCODER_LOGS_KEEP_DAYS": "retention.keep_days",
+    "AUTOCODER_LOGS_KEEP_FILES": "retention.keep_files",
+    "AUTOCODER_LOGS_MAX_TOTAL_MB": "retention.max_total_mb",
+    "AUTOCODER_LOGS_PRUNE_ARTIFACTS": "retention.prune_artifacts",
 }
 ENVIRONMENT_VARIABLE = "REGREEN_ENV"
 _SWITCHES = {"1": True, "true": True, "yes": True, "on": True}
@@ -92,6 +96,7 @@ def build(file: Document, environ: Mapping[str, str]) -> tuple[Configuration, Se
         drains=resolved,
         sandbox=msgspec.convert(own.under("sandbox"), SandboxConfig),
         budget=budget,
+        retention=msgspec.convert(own.under("retention"), RetentionConfig),
         warnings=(*found.warnings, *warnings),
         origin={key: settings.origin(key) for key in settings},
     )
@@ -130,6 +135,7 @@ def _defaults() -> dict[str, Any]:
         **flat("sandbox", dataclasses.asdict(SandboxConfig())),
         **flat("budget", msgspec.to_builtins(Caps())),
         **routing.defaults(),
+        **flat("retention", dataclasses.asdict(RetentionConfig())),
     }
 
 

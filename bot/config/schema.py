@@ -313,6 +313,16 @@ class SandboxConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class RetentionConfig:
+    """How long logs are kept, and artifacts where they are pruned too (seed 1); 0 is no limit."""
+
+    keep_days: int = 7
+    keep_files: int = 200
+    max_total_mb: int = 200
+    prune_artifacts: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Configuration:
     """The whole of `llm_config.toml`, read once; `source` is None when there was no file.
 
@@ -325,6 +335,7 @@ class Configuration:
     drains: Drains = field(default_factory=Drains)
     sandbox: SandboxConfig = SandboxConfig()
     budget: Caps = field(default_factory=Caps)
+    retention: RetentionConfig = RetentionConfig()
     source: Path | None = None
     warnings: tuple[str, ...] = ()
     origin: Mapping[str, str] = field(default_factory=dict)

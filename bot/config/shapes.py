@@ -239,6 +239,15 @@ class FrameworkKeys(Value, frozen=True):
     health_weight: Positive = 1.0
 
 
+class RetentionKeys(Value, frozen=True):
+    """`[retention]`."""
+
+    keep_days: Count | None = None
+    keep_files: Count | None = None
+    max_total_mb: Count | None = None
+    prune_artifacts: bool | None = None
+
+
 OWN_SECTIONS: Mapping[str, type[Value]] = {
     "regreen": RegreenKeys,
     "attempts": AttemptsKeys,
@@ -250,6 +259,7 @@ OWN_SECTIONS: Mapping[str, type[Value]] = {
     "sandbox": SandboxKeys,
     "budget": BudgetKeys,
     "fallback_system": FallbackSystemKeys,
+    "retention": RetentionKeys,
 }
 ROUTING_TABLES = frozenset({"frameworks", "task_routing"})
 

@@ -6,7 +6,7 @@ every installation now and then; each becomes an event like any other.
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import structlog
 
@@ -25,7 +25,7 @@ log = structlog.get_logger("regreen")
 
 
 class Sweeper:
-    """Runs two rounds until stopped: the rescue every `rescue_s`, the wide look every `every_s`."""
+    """Runs until stopped: rescue and upkeep every `rescue_s`, the wide look every `every_s`."""
 
     def __init__(
         self,
@@ -34,6 +34,7 @@ class Sweeper:
         take: Callable[[Event, str], Awaitable[None]],
         rescue: Callable[[], Awaitable[int]],
         forget: Callable[[str], Awaitable[int]],
+        tidy: Callable[[datetime], None],
         every_s: float,
         rescue_s: float,
     ) -> None:
@@ -41,13 +42,14 @@ class Sweeper:
         self._take = take
         self._rescue = rescue
         self._forget = forget
+        self._tidy = tidy
         self._every_s = every_s
         self._rescue_s = rescue_s
         self._looks: dict[PullRef, tuple[Sha, int]] = {}
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
-        """Begin both rounds; the first wide look is due soon: some were missed while down."""
+        """Begin all rounds; the first wide look is due soon: some were missed while down."""
         self._tasks = [
             asyncio.create_task(
                 self._round(self._rescue_all, self._rescue_s, first_s=self._rescue_s)
@@ -55,10 +57,13 @@ class Sweeper:
             asyncio.create_task(
                 self._round(self.look, self._every_s, first_s=min(FIRST_LOOK_S, self._every_s))
             ),
+            asyncio.create_task(
+                self._round(self._tidy_all, self._rescue_s, first_s=self._rescue_s)
+            ),
         ]
 
     async def stop(self) -> None:
-        """End both rounds."""
+        """End all rounds."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -78,6 +83,9 @@ class Sweeper:
 
     async def _rescue_all(self) -> None:
         await self._rescue()
+
+    async def _tidy_all(self) -> None:
+        await asyncio.to_thread(self._tidy, self._ports.clock.now())
 
     async def look(self) -> int:
         """Take in every open pull request once, then forget what ended long ago."""

@@ -1,36 +1,29 @@
-"""The only caller of git: one bare mirror per repository, which nothing untrusted can write.
+"""The only caller of git: over bare mirrors of our own, which nothing untrusted can write.
 
 Git's configuration can run programs, so none but ours is ever read: every call names its git
 directory, the system's and the user's configuration are switched off, hooks are nowhere, and the
-settings travel in the environment. So does the token, as a header of that one process; it is never
-an argument and never on disk. Locks of a process that was killed are removed under our own lock.
+settings travel in the environment. A token does not: git's HTTP helper asks for it when the host
+that it was minted for wants it, and reads it from our memory (`credential`).
 """
 
-import base64
-import fcntl
 import os
 import re
 import shutil
-import threading
-from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from secrets import token_hex
+from urllib.parse import urlsplit
 
 from bot.domain.errors import BotError, Broken, Gone, NeedsPerson, TryLater
-from bot.domain.values import Remote, Sha
+from bot.domain.values import Remote
 from bot.workspace import process
 from bot.workspace.process import Called
 
 _OLDEST = (2, 31)  # the first that takes settings from its environment
-_LOCAL_S = 120.0
-_REMOTE_S = 900.0
-_REPO = re.compile(r"[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+")
-_SHA = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
-_STALE = ("refs/regreen/*.lock", "packed-refs.lock", "HEAD.lock", "objects/pack/tmp_*")
-_SETTINGS: Mapping[str, str] = {
+LOCAL_S, LONG_S = 120.0, 900.0
+_NOWHERE = Path("/")
+SETTINGS: Mapping[str, str] = {
     "core.hooksPath": "/dev/null",
     "core.fsmonitor": "false",
     "core.symlinks": "true",
@@ -44,11 +37,15 @@ _SETTINGS: Mapping[str, str] = {
     "submodule.recurse": "false",
     "gc.auto": "0",
     "maintenance.auto": "false",
+    "pack.threads": "1",
+    "repack.writeBitmaps": "false",
     "transfer.fsckObjects": "true",
     # Old, harmless oddities that many well-known histories contain.
-    "fetch.fsck.zeroPaddedFilemode": "ignore",
-    "fetch.fsck.badTimezone": "ignore",
-    "fetch.fsck.missingSpaceBeforeDate": "ignore",
+    **{
+        f"{where}fsck.{oddity}": "ignore"
+        for where in ("fetch.", "")
+        for oddity in ("zeroPaddedFilemode", "badTimezone", "missingSpaceBeforeDate")
+    },
     "http.lowSpeedLimit": "1000",
     "http.lowSpeedTime": "60",
     "protocol.allow": "never",
@@ -67,6 +64,12 @@ _ENVIRONMENT: Mapping[str, str] = {
     "GIT_NO_REPLACE_OBJECTS": "1",
     "GIT_LITERAL_PATHSPECS": "1",
 }
+
+
+class Damaged(Broken):
+    """Git failed for a reason of its own: is its mirror broken? With a new one it may work."""
+
+
 # What git says on stderr, and what that asks of us; the first that fits counts.
 _MEANINGS: Sequence[tuple[str, type[BotError]]] = (
     (r"No space left on device|Disk quota exceeded", TryLater),
@@ -81,137 +84,105 @@ _MEANINGS: Sequence[tuple[str, type[BotError]]] = (
         r"RPC failed|remote end hung up|Empty reply|Operation too slow|SSL|Couldn't connect",
         TryLater,
     ),
+    (r"unable to resolve reference", Damaged),
     (r"Unable to create '.*\.lock'|cannot lock ref", TryLater),
+    (r"fsck error|transport '.*' not allowed", Broken),
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Extra:
-    """What one call of git has besides: variables, settings, a work tree, and the net."""
+    """What one call of git has besides: variables, settings, a work tree, the net, more time."""
 
     env: Mapping[str, str] = field(default_factory=dict)
     settings: Mapping[str, str] = field(default_factory=dict)
     tree: Path | None = None
     remote: Remote | None = None
+    timeout_s: float = LOCAL_S
 
 
-_PLAIN = Extra()
+PLAIN = Extra()
+Credential = Callable[[Remote], AbstractContextManager[Mapping[str, str]]]
+
+
+@contextmanager
+def credential(remote: Remote) -> Iterator[Mapping[str, str]]:
+    """Yield the settings by which git is given the token, and it alone.
+
+    The token lies in memory of ours that has no name, for as long as the block lasts; git's helper
+    for this one host reads it there. So it is in no argument, environment or file, and a redirect
+    to another host is not answered.
+    """
+    if not remote.token:
+        yield {}
+        return
+    url = urlsplit(remote.url)
+    memory = os.memfd_create("credential")
+    try:
+        os.write(memory, f"username=x-access-token\npassword={remote.token}\n".encode())
+        source = f"/proc/{os.getpid()}/fd/{memory}"
+        read = f'!f() {{ test "$1" = get && cat {source}; }}; f'
+        yield {f"credential.{url.scheme}://{url.netloc.rpartition('@')[2]}.helper": read}
+    finally:
+        os.close(memory)
 
 
 class Git:
-    """Calls git for the mirrors under `root/mirrors`."""
+    """Calls git. What is given as *settings* or *environment* wins over our own.
+
+    *protocols* are the only ones that a remote's address may have.
+    """
 
     def __init__(
-        self, root: Path, *, protocols: Sequence[str], environment: Mapping[str, str]
+        self,
+        *,
+        protocols: Sequence[str] = ("http", "https"),
+        environment: Mapping[str, str] | None = None,
+        settings: Mapping[str, str] | None = None,
+        credential: Credential = credential,
     ) -> None:
-        self._mirrors = root / "mirrors"
         self._program = shutil.which("git") or "git"
-        self._settings = dict(_SETTINGS) | {
-            f"protocol.{name}.allow": "always" for name in protocols
+        self._settings = {
+            **SETTINGS,
+            **{f"protocol.{name}.allow": "always" for name in protocols},
+            **(settings or {}),
         }
         self._environment = {
             **_ENVIRONMENT,
-            **environment,
             "GIT_ALLOW_PROTOCOL": ":".join(protocols),
+            **(environment or {}),
         }
-        self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
+        self._credential = credential
 
-    def mirror(self, repo: str) -> Path:
-        """Return the mirror's path, which need not exist yet."""
-        if not _REPO.fullmatch(repo) or any(part.strip(".") == "" for part in repo.split("/")):
-            raise Broken(f"{repo!r} is not a repository's name")
-        return self._mirrors / f"{repo}.git"
-
-    def call(self, repo: str, *words: str, stdin: bytes = b"", extra: Extra = _PLAIN) -> Called:
-        """Run git on the mirror of *repo*, whatever its end."""
-        where = [f"--git-dir={self.mirror(repo)}"]
+    def call(self, git_dir: Path, *words: str, stdin: bytes = b"", extra: Extra = PLAIN) -> Called:
+        """Run git on the git directory *git_dir*, whatever its end."""
+        where = [f"--git-dir={git_dir}"]
         where += [f"--work-tree={extra.tree}"] if extra.tree else []
+        offer = self._credential(extra.remote) if extra.remote else nullcontext({})
         try:
-            return process.call(
-                [self._program, *where, *words],
-                env=self._environment | self._configured(extra) | dict(extra.env),
-                timeout_s=_REMOTE_S if extra.remote else _LOCAL_S,
-                stdin=stdin,
-                cwd=extra.tree,
-            )
+            with offer as settings:
+                return process.call(
+                    [self._program, *where, *words],
+                    env=self._environment
+                    | _configured(self._settings | dict(extra.settings) | dict(settings))
+                    | dict(extra.env),
+                    timeout_s=LONG_S if extra.remote else extra.timeout_s,
+                    stdin=stdin,
+                    cwd=extra.tree or _NOWHERE,
+                )
         except TimeoutError as error:
-            raise TryLater(f"git {words[0]} of {repo} took too long") from error
+            raise TryLater(f"git {words[0]} of {_name(git_dir)} took too long") from error
         except OSError as error:
+            if extra.tree and isinstance(error, PermissionError):
+                raise Broken("the tree has no rights left for us to enter it") from error
             raise NeedsPerson(f"git cannot be started: {error.strerror}") from error
 
-    def must(self, repo: str, *words: str, stdin: bytes = b"", extra: Extra = _PLAIN) -> bytes:
+    def must(self, git_dir: Path, *words: str, stdin: bytes = b"", extra: Extra = PLAIN) -> bytes:
         """Run git and return what it wrote; raise by what it complained of when it failed."""
-        called = self.call(repo, *words, stdin=stdin, extra=extra)
+        called = self.call(git_dir, *words, stdin=stdin, extra=extra)
         if called.exit_code != 0:
-            raise meaning(f"git {words[0]} of {repo}", called.stderr)
+            raise meaning(f"git {words[0]} of {_name(git_dir)}", called.stderr)
         return called.stdout
-
-    def has(self, repo: str, commit: str) -> bool:
-        """Tell whether the mirror holds this commit."""
-        if not self.mirror(repo).is_dir():
-            return False
-        return self.call(repo, "cat-file", "-e", f"{commit}^{{commit}}").exit_code == 0
-
-    def fetch(self, repo: str, commit: Sha, remote: Remote) -> None:
-        """Have exactly this commit and its history in the mirror."""
-        if not _SHA.fullmatch(commit):
-            raise Broken(f"{commit!r} is not a commit's full name")
-        if self.has(repo, commit):
-            return
-        with self._locked(repo):
-            self._ensure(repo)
-            if self.has(repo, commit):  # another thread was quicker
-                return
-            self.must(
-                repo,
-                *("fetch", "--no-tags", "--no-write-fetch-head", "--quiet", "--"),
-                remote.url,
-                f"+{commit}:refs/regreen/{commit}",
-                extra=Extra(remote=remote),
-            )
-
-    def keep(self, repo: str, commit: str) -> None:
-        """Give a commit of our own a name in the mirror."""
-        with self._locked(repo):
-            self.must(repo, "update-ref", f"refs/regreen/{commit}", commit)
-
-    def _configured(self, extra: Extra) -> dict[str, str]:
-        settings = self._settings | dict(extra.settings)
-        if extra.remote is not None and extra.remote.token:
-            pair = f"x-access-token:{extra.remote.token}"
-            basic = base64.b64encode(pair.encode()).decode()
-            settings["http.extraHeader"] = f"Authorization: Basic {basic}"
-        variables = {"GIT_CONFIG_COUNT": str(len(settings))}
-        for number, (name, value) in enumerate(settings.items()):
-            variables |= {f"GIT_CONFIG_KEY_{number}": name, f"GIT_CONFIG_VALUE_{number}": value}
-        return variables
-
-    def _ensure(self, repo: str) -> None:
-        """Make the mirror when it is missing: whole or not at all."""
-        mirror = self.mirror(repo)
-        if mirror.is_dir():
-            for pattern in _STALE:
-                for lock in mirror.glob(pattern):
-                    lock.unlink(missing_ok=True)
-            return
-        made = mirror.with_name(f".{mirror.name}.{token_hex(4)}")
-        command = [self._program, "init", "--quiet", "--bare", "--template=", str(made)]
-        called = process.call(
-            command, env=self._environment | self._configured(_PLAIN), timeout_s=_LOCAL_S
-        )
-        if called.exit_code != 0:
-            raise meaning(f"git init of {repo}", called.stderr)
-        made.rename(mirror)
-
-    @contextmanager
-    def _locked(self, repo: str) -> Iterator[None]:
-        """Be alone with the mirror, among threads and among processes."""
-        mirror = self.mirror(repo)
-        with self._locks[repo], _disk(f"the mirror of {repo}"):
-            mirror.parent.mkdir(parents=True, exist_ok=True)
-            with mirror.with_suffix(".lock").open("w") as lock:
-                fcntl.flock(lock, fcntl.LOCK_EX)
-                yield
 
 
 def version() -> str:
@@ -219,7 +190,7 @@ def version() -> str:
     program = shutil.which("git")
     if program is None:
         raise NeedsPerson("git is not installed")
-    called = process.call([program, "--version"], env=_ENVIRONMENT, timeout_s=_LOCAL_S)
+    called = process.call([program, "--version"], env=_ENVIRONMENT, timeout_s=LOCAL_S)
     found = re.search(rb"(\d+)\.(\d+)[.\d]*", called.stdout)
     if found is None or (int(found[1]), int(found[2])) < _OLDEST:
         told = called.stdout.decode(errors="replace").strip()
@@ -227,17 +198,20 @@ def version() -> str:
     return found[0].decode().rstrip(".")
 
 
-@contextmanager
-def _disk(what: str) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise TryLater(f"{what} cannot be written: {error.strerror}") from error
-
-
 def meaning(what: str, stderr: str) -> BotError:
     """Return the error that git's complaint amounts to."""
     lines = [line for line in stderr.splitlines() if line.strip()]
-    kind = next((kind for pattern, kind in _MEANINGS if re.search(pattern, stderr)), Broken)
+    kind = next((kind for pattern, kind in _MEANINGS if re.search(pattern, stderr)), Damaged)
     told = [line for line in lines if line.startswith(("fatal:", "error:", "remote:"))] or lines
     return kind(f"{what} failed: {' '.join(told[:3])[:400]}")
+
+
+def _configured(settings: Mapping[str, str]) -> dict[str, str]:
+    variables = {"GIT_CONFIG_COUNT": str(len(settings))}
+    for number, (name, value) in enumerate(settings.items()):
+        variables |= {f"GIT_CONFIG_KEY_{number}": name, f"GIT_CONFIG_VALUE_{number}": value}
+    return variables
+
+
+def _name(git_dir: Path) -> str:
+    return f"{git_dir.parent.name}/{git_dir.stem}"

@@ -1,146 +1,49 @@
-"""Trees without `.git` for one use each, and the commits that are made of what was found in them.
+"""Trees for one run each, commits made of what was found in them, and pushes: the port `Trees`.
 
-A tree lies in a holder, a folder with what belongs to it and must not be seen by what runs in it:
-the list of files as they were, and the objects of what they became. The diff is worked out from
-there, tree against tree, so that no attribute or configuration of the untrusted tree takes part.
-A holder is locked while it is in use; `sweep` removes those whose process is no more.
+A tree is filled from the repository's mirror, or is one that an earlier run on the same repository
+used, if what is left of that can be proved to be as git wrote it (`bot/workspace/recycle.py`); else
+it is thrown away. A holder whose process is no more is removed by `sweep`.
 """
 
-import fcntl
 import os
-import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import datetime
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
-from secrets import token_hex
 
-from bot.domain.errors import Broken, Gone, TryLater
+import structlog
+
+from bot.domain.errors import BotError, Broken, Gone, TryLater
 from bot.domain.values import Remote, Sha
-from bot.workspace.git import Extra, Git, meaning
+from bot.workspace.cleanup import Cleaner
+from bot.workspace.disk import writing
+from bot.workspace.git import Damaged, Extra, Git, meaning
+from bot.workspace.mirrors import Mirrors
+from bot.workspace.pool import Holder, Pool, hold, in_use
+from bot.workspace.recycle import carry
+from bot.workspace.tree import Carry, WorkTree, unfit
 
-_DIFF_BYTES = 32 * 1024 * 1024
+LINKS = frozenset({"120000", "160000"})  # git's modes of symbolic links and submodules
 _FILE_BYTES = 1024 * 1024
-_JUNK = """
-.aider*
-.agents/
-.aws/
-.codex/
-.claude/
-.gemini/
-.qwen/
-.opencode/
-__pycache__/
-*.pyc
-node_modules/
-.pytest_cache/
-.ruff_cache/
-.mypy_cache/
-.hypothesis/
-.tox/
-.nox/
-.venv/
-.coverage
-.eslintcache
-.DS_Store
-*.orig
-*.rej
-"""
-_DIFF = (
-    *("diff-tree", "-r", "-p", "--binary", "--full-index", "--no-renames", "--no-ext-diff"),
-    *("--no-textconv", "--no-color", "--src-prefix=a/", "--dst-prefix=b/"),
-)
+_FREE_MB = 2048  # with less space than this no tree lies ready
+_IDLE = timedelta(hours=1)
 _MOVED = ("stale info", "fetch first", "non-fast-forward", "incorrect old value", "cannot lock ref")
 
+log = structlog.get_logger("regreen")
 
-class WorkTree:
-    """One tree at one commit; see the module's theory for what lies beside it."""
 
-    def __init__(self, git: Git, repo: str, head: Sha, holder: Path) -> None:
-        self._git = git
-        self._repo = repo
-        self._head = head
-        self._holder = holder
-        env = {
-            "GIT_INDEX_FILE": str(holder / "index"),
-            "GIT_OBJECT_DIRECTORY": str(holder / "objects"),
-            "GIT_ALTERNATE_OBJECT_DIRECTORIES": str(git.mirror(repo) / "objects"),
-        }
-        settings = {
-            "core.excludesFile": str(holder / "junk"),
-            "core.attributesFile": str(holder / "attributes"),
-        }
-        self._bare = Extra(env, settings)
-        self._inside = Extra(env, settings, self.path)
+@dataclass(frozen=True, slots=True)
+class Reuse:
+    """How many used trees lie ready, of one repository and of all, and what proves their files.
 
-    @property
-    def path(self) -> Path:
-        """Return the tree itself, which holds no `.git`."""
-        return self._holder / "tree"
+    For sandboxes that no process outlives; `Reuse(each=0)` is for all others.
+    """
 
-    def fill(self) -> None:
-        """Write the files of the commit."""
-        self.path.mkdir()
-        (self._holder / "objects").mkdir()
-        (self._holder / "junk").write_text(_JUNK)
-        self._must("read-tree", self._head)
-        self._must("checkout-index", "--all", "--force", "--quiet")
-
-    def diff(self) -> str:
-        """Return what has changed since the commit, new and deleted files included."""
-        _forget_nested(self.path)
-        self._must("add", "--all", "--", ".")
-        tree = self._must("write-tree").decode().strip()
-        self._weigh(tree)
-        diff = self._between(tree)
-        try:
-            return diff.decode()
-        except UnicodeDecodeError:
-            self._mark_odd(tree)
-            return self._between(tree).decode()
-
-    def apply(self, diff: str) -> None:
-        """Apply a diff to the files, whole or not at all; raise Broken when it does not fit."""
-        if not diff.strip():
-            return
-        words = ("apply", "--whitespace=nowarn", "-")
-        called = self._git.call(self._repo, *words, stdin=diff.encode(), extra=self._inside)
-        if called.exit_code != 0:
-            raise Broken(f"the patch does not apply: {_complaint(called.stderr)}")
-
-    def _must(self, *words: str) -> bytes:
-        return self._git.must(self._repo, *words, extra=self._inside)
-
-    def _weigh(self, tree: str) -> None:
-        """Refuse a change that is too large to be looked at."""
-        words = (
-            "diff-tree",
-            "-r",
-            "--raw",
-            "--no-abbrev",
-            "--no-renames",
-            f"{self._head}^{{tree}}",
-        )
-        raw = self._git.must(self._repo, *words, tree, extra=self._bare).splitlines()
-        blobs = b"\n".join(line.split()[3] for line in raw) + b"\n" if raw else b""
-        ask = ("cat-file", "--batch-check=%(objectsize)")
-        sizes = self._git.must(self._repo, *ask, stdin=blobs, extra=self._bare).split()
-        if sum(int(size) for size in sizes if size.isdigit()) > _DIFF_BYTES:
-            raise Broken(f"the change holds more than {_DIFF_BYTES // 1024 // 1024} MB")
-
-    def _between(self, tree: str, *paths: str) -> bytes:
-        """Return the diff from the commit; without a work tree, so none of its attributes count."""
-        words = (*_DIFF, f"{self._head}^{{tree}}", tree, "--", *paths)
-        return self._git.must(self._repo, *words, extra=self._bare)
-
-    def _mark_odd(self, tree: str) -> None:
-        """Have files that are not UTF-8 shown as binary, so that their change survives as text."""
-        words = ("diff-tree", "-r", "-z", "--name-only", "--no-renames", f"{self._head}^{{tree}}")
-        names = self._git.must(self._repo, *words, tree, extra=self._bare).split(b"\0")[:-1]
-        odd = [name for name in names if not _is_text(self._between(tree, os.fsdecode(name)))]
-        rules = b"".join(b'"/' + _pattern(name) + b'" -diff\n' for name in odd)
-        (self._holder / "attributes").write_bytes(rules)
+    each: int = 2
+    most: int = 8
+    carry: Carry = carry
 
 
 class GitTrees:
@@ -152,24 +55,37 @@ class GitTrees:
         *,
         name: str = "regreen[bot]",
         email: str = "regreen[bot]@users.noreply.github.com",
-        protocols: Sequence[str] = ("http", "https"),
-        environment: Mapping[str, str] | None = None,
+        git: Git | None = None,
+        cleaner: Cleaner | None = None,
+        reuse: Reuse | None = None,
+        refused: frozenset[str] = LINKS,
     ) -> None:
-        """Use *environment* for what git needs to reach the net here, such as a proxy's address."""
+        """Keep no commit of ours that makes a file of a *refused* mode."""
         root = root.absolute()
-        self._git = Git(root, protocols=protocols, environment=environment or {})
+        self._git = git or Git()
+        self._cleaner = cleaner or Cleaner(root)
+        self._mirrors = Mirrors(root / "mirrors", self._git, self._cleaner.discard)
         self._trees = root / "trees"
+        self._reuse = reuse or Reuse()
+        self._pool = Pool(self._reuse.each, self._reuse.most)
+        self._refused = refused
         self._name = name
         self._email = email
+        self._looked: datetime | None = None
 
     @contextmanager
     def open(self, repo: str, head: Sha, remote: Remote) -> Iterator[WorkTree]:
-        """Fetch the commit and yield a tree of it, which is removed in the end."""
-        self._git.fetch(repo, head, remote)
-        with self._holder() as holder:
-            tree = WorkTree(self._git, repo, head, holder)
-            tree.fill()
-            yield tree
+        """Fetch the commit and yield a tree of it, which only this caller has."""
+        holder = self._mirrors.mended(repo, lambda: self._ready(repo, head, remote))
+        mirror, seen = self._mirrors.path(repo), self._mirrors.identity(repo)
+        try:
+            yield WorkTree(self._git, mirror, holder)
+        except Damaged as error:
+            if self._mirrors.drop(repo, seen):
+                raise TryLater(f"the mirror of {repo} was broken and is fetched anew") from error
+            raise
+        finally:
+            self._give_back(holder)
 
     def files(
         self, repo: str, commit: Sha, remote: Remote, paths: Sequence[str]
@@ -177,67 +93,53 @@ class GitTrees:
         """Return those of *paths* that are ordinary text files of at most 1 MB at the commit."""
         if not paths:
             return {}
-        self._git.fetch(repo, commit, remote)
-        listed = self._git.must(repo, "ls-tree", "-z", "-l", commit, "--", *paths)
-        found = {}
-        for entry in listed.split(b"\0")[:-1]:
-            about, _, name = entry.partition(b"\t")
-            mode, _, blob, size = about.decode().split()
-            if mode in {"100644", "100755"} and int(size) <= _FILE_BYTES:
-                content = self._git.must(repo, "cat-file", "blob", blob)
-                found[os.fsdecode(name)] = content.decode(errors="replace")
-        return found
+        return self._mirrors.mended(repo, lambda: self._read(repo, commit, remote, paths))
 
     def commit(
         self, repo: str, parent: Sha, diff: str, message: str, at: datetime, remote: Remote
     ) -> Sha:
-        """Build the commit of *diff* on *parent* in the mirror; the same input, the same commit."""
-        self._git.fetch(repo, parent, remote)
-        with self._holder() as holder:
-            private = Extra({"GIT_INDEX_FILE": str(holder / "index")})
-            self._git.must(repo, "read-tree", parent, extra=private)
-            words = ("apply", "--cached", "--whitespace=nowarn", "-")
-            called = self._git.call(repo, *words, stdin=diff.encode(), extra=private)
-            if called.exit_code != 0:
-                raise Broken(f"the patch does not apply: {_complaint(called.stderr)}")
-            tree = self._git.must(repo, "write-tree", extra=private).decode().strip()
-        return self._committed(repo, tree, parent, message, at)
+        """Build the commit of *diff* on *parent* in the mirror; the same input, the same commit.
+
+        Raise Broken when the diff does not fit, or makes a link or a submodule.
+        """
+
+        def build() -> Sha:
+            self._mirrors.fetch(repo, parent, remote)
+            tree = self._patched(repo, parent, diff)
+            return self._committed(repo, tree, parent, message, at)
+
+        return self._mirrors.mended(repo, build)
 
     def restore(
         self, repo: str, parent: Sha, like: Sha, message: str, at: datetime, remote: Remote
     ) -> Sha:
         """Build a commit on *parent* with the files of *like*; the same input, the same commit."""
-        for commit in (parent, like):
-            self._git.fetch(repo, commit, remote)
-        return self._committed(repo, f"{like}^{{tree}}", parent, message, at)
 
-    def _committed(self, repo: str, tree: str, parent: Sha, message: str, at: datetime) -> Sha:
-        made = self._git.must(
-            repo,
-            *("commit-tree", tree, "-p", parent, "-F", "-"),
-            stdin=message.encode(),
-            extra=Extra(self._signature(at)),
-        )
-        commit = Sha(made.decode().strip())
-        self._git.keep(repo, commit)
-        return commit
+        def build() -> Sha:
+            for commit in (parent, like):
+                self._mirrors.fetch(repo, commit, remote)
+            return self._committed(repo, f"{like}^{{tree}}", parent, message, at)
+
+        return self._mirrors.mended(repo, build)
 
     def push(self, repo: str, branch: str, commit: Sha, lease: Sha, remote: Remote) -> str:
         """Move the branch from *lease* to *commit*: "pushed", "moved" or "refused: <reason>".
 
         A branch that is at *commit* already counts as pushed; one that is gone has moved.
         """
-        ref = f"refs/heads/{branch}"
-        if not self._git.has(repo, commit):
+        ref, mirror = f"refs/heads/{branch}", self._mirrors.path(repo)
+        if not self._mirrors.has(repo, commit):
             raise Gone(f"the commit {commit} is not in the mirror of {repo}")
-        self._git.fetch(repo, lease, remote)
-        if self._git.call(repo, "check-ref-format", ref).exit_code != 0:
+        self._mirrors.fetch(repo, lease, remote)
+        if self._git.call(mirror, "check-ref-format", ref).exit_code != 0:
             return f"refused: {branch!r} is no name for a branch"
-        ancestor = self._git.call(repo, "merge-base", "--is-ancestor", lease, commit)
-        if ancestor.exit_code != 0:
+        ancestor = self._git.call(mirror, "merge-base", "--is-ancestor", lease, commit)
+        if ancestor.exit_code == 1:
             return f"refused: {lease} is not an ancestor of {commit}"
+        if ancestor.exit_code != 0:
+            raise meaning(f"git merge-base of {repo}", ancestor.stderr)
         called = self._git.call(
-            repo,
+            mirror,
             *("push", "--porcelain", "--no-verify", "--no-follow-tags", "--no-signed"),
             *("--recurse-submodules=no", f"--force-with-lease={ref}:{lease}", "--"),
             *(remote.url, f"{commit}:{ref}"),
@@ -245,15 +147,145 @@ class GitTrees:
         )
         return _pushed(called.stdout.decode(errors="replace"), called.stderr, ref, repo)
 
+    def tidy(self, now: datetime) -> None:
+        """Drop the spare trees that nobody wants any more, and tidy one mirror if one is due."""
+        if self._looked is None or now - self._looked > _IDLE:
+            self._looked = now
+            for holder in self._pool.unwanted():
+                self._throw_away(holder)
+        self._mirrors.tidy(now)
+
     def sweep(self) -> None:
-        """Remove the trees that a crash left behind; those in use anywhere stay."""
-        for holder in self._trees.glob("*"):
-            with (holder / "lock").open("a") as lock:
-                try:
-                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except BlockingIOError:
-                    continue
-                _remove(holder)
+        """Remove what a crash left behind; trees in use anywhere stay."""
+        for path in self._trees.glob("*"):
+            if not in_use(path):
+                self._cleaner.discard(path, "tree")
+        self._cleaner.resume()
+
+    def close(self) -> None:
+        """Remove the spare trees; those in use go when their users are done."""
+        self._pool.each = 0
+        for holder in self._pool.emptied():
+            self._throw_away(holder)
+        self._cleaner.settled()
+
+    # --- trees ---
+
+    def _ready(self, repo: str, head: Sha, remote: Remote) -> Holder:
+        """Return a holder with a tree of the commit: a spare one, or a new one."""
+        self._mirrors.fetch(repo, head, remote)
+        spare = self._pool.take(repo, head)
+        if spare is not None:
+            if self._turned(spare, head):
+                return spare
+            self._throw_away(spare)
+        holder = self._hold()
+        holder.repo, holder.head = repo, head
+        try:
+            with writing("a tree"):
+                tree = self._tree(holder)
+                tree.fill()
+                tree.hand_over(spare=False)
+        except BotError:
+            self._throw_away(holder)
+            raise
+        return holder
+
+    def _turned(self, spare: Holder, head: Sha) -> bool:
+        try:
+            with writing("a tree"):
+                tree = self._tree(spare)
+                if not tree.turn(head):
+                    return False
+                tree.hand_over(spare=True)
+        except BotError as error:  # a new one may do, or tell what is wrong
+            log.warning("spare_tree_lost", repo=spare.repo, reason=str(error))
+            return False
+        return True
+
+    def _give_back(self, holder: Holder) -> None:
+        """Make a spare tree of a used one, or throw it away."""
+        if not self._renewed(holder):
+            self._throw_away(holder)
+            return
+        for surplus in self._pool.put(holder):
+            self._throw_away(surplus)
+
+    def _renewed(self, holder: Holder) -> bool:
+        if not self._pool.each:
+            return False
+        try:
+            with writing("a tree"):
+                if shutil.disk_usage(holder.path).free < _FREE_MB * 1024 * 1024:
+                    return False
+                return self._tree(holder).renew(self._reuse.carry, self._cleaner.discard)
+        except BotError as error:
+            log.warning("tree_not_recycled", repo=holder.repo, reason=str(error))
+            return False
+
+    def _tree(self, holder: Holder) -> WorkTree:
+        return WorkTree(self._git, self._mirrors.path(holder.repo), holder)
+
+    def _hold(self) -> Holder:
+        with writing("a tree"):
+            return hold(self._trees)
+
+    def _throw_away(self, holder: Holder) -> None:
+        self._cleaner.discard(holder.path, "tree")
+        holder.release()
+
+    # --- commits ---
+
+    def _read(
+        self, repo: str, commit: Sha, remote: Remote, paths: Sequence[str]
+    ) -> Mapping[str, str]:
+        self._mirrors.fetch(repo, commit, remote)
+        mirror = self._mirrors.path(repo)
+        listed = self._git.must(mirror, "ls-tree", "-z", "-l", commit, "--", *paths)
+        found = {}
+        for entry in listed.split(b"\0")[:-1]:
+            about, _, name = entry.partition(b"\t")
+            mode, _, blob, size = about.decode().split()
+            if mode in {"100644", "100755"} and int(size) <= _FILE_BYTES:
+                content = self._git.must(mirror, "cat-file", "blob", blob)
+                found[os.fsdecode(name)] = content.decode(errors="replace")
+        return found
+
+    def _patched(self, repo: str, parent: Sha, diff: str) -> str:
+        """Return the tree object that *diff* makes of the parent's, without any file."""
+        mirror, holder = self._mirrors.path(repo), self._hold()
+        try:
+            private = Extra({"GIT_INDEX_FILE": str(holder.path / "index")})
+            self._git.must(mirror, "read-tree", parent, extra=private)
+            words = ("apply", "--cached", "--whitespace=nowarn", "-")
+            called = self._git.call(mirror, *words, stdin=diff.encode(), extra=private)
+            if called.exit_code != 0:
+                raise unfit(called.stderr)
+            tree = self._git.must(mirror, "write-tree", extra=private).decode().strip()
+        finally:
+            self._throw_away(holder)
+        self._refuse(mirror, parent, tree)
+        return tree
+
+    def _refuse(self, mirror: Path, parent: Sha, tree: str) -> None:
+        """Raise Broken when git, not our reading of the diff, finds a mode that is not ours."""
+        words = ("diff-tree", "-r", "--raw", "-z", "--no-renames", f"{parent}^{{tree}}", tree)
+        fields = self._git.must(mirror, *words).decode(errors="replace").split("\0")
+        for about, path in zip(fields[:-1:2], fields[1::2], strict=True):
+            mode = about.split()[1]
+            if mode in self._refused:
+                raise Broken(f"the patch makes {path!r} a file of mode {mode}, which is refused")
+
+    def _committed(self, repo: str, tree: str, parent: Sha, message: str, at: datetime) -> Sha:
+        made = self._git.must(
+            self._mirrors.path(repo),
+            *("commit-tree", tree, "-p", parent, "-F", "-"),
+            stdin=message.encode(),
+            extra=Extra(self._signature(at)),
+        )
+        commit = Sha(made.decode().strip())
+        self._mirrors.keep(repo, commit)
+        return commit
 
     def _signature(self, at: datetime) -> dict[str, str]:
         date = f"{int(at.timestamp())} +0000"
@@ -262,21 +294,6 @@ class GitTrees:
             for role in ("AUTHOR", "COMMITTER")
             for key, value in (("NAME", self._name), ("EMAIL", self._email), ("DATE", date))
         }
-
-    @contextmanager
-    def _holder(self) -> Iterator[Path]:
-        holder = self._trees / token_hex(8)
-        try:
-            holder.mkdir(parents=True, mode=0o700)
-            lock = (holder / "lock").open("w")
-        except OSError as error:
-            raise TryLater(f"no tree can be made: {error.strerror}") from error
-        with lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            try:
-                yield holder
-            finally:
-                _remove(holder)
 
 
 def _pushed(report: str, stderr: str, ref: str, repo: str) -> str:
@@ -294,47 +311,3 @@ def _pushed(report: str, stderr: str, ref: str, repo: str) -> str:
         reasons = [part for part in said if part.lower().startswith(("error:", "refus"))]
         return f"refused: {' '.join([summary, *reasons])}"
     raise meaning(f"git push to {repo}", stderr)
-
-
-def _complaint(stderr: str) -> str:
-    lines = [line.removeprefix("error: ") for line in stderr.splitlines() if line.strip()]
-    return "; ".join(lines[:5])[:600] or "git gave no reason"
-
-
-def _is_text(data: bytes) -> bool:
-    try:
-        data.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
-
-
-def _pattern(name: bytes) -> bytes:
-    r"""Write a path as a quoted pattern of a gitattributes file: first a glob, then C-quoted."""
-    glob = re.sub(rb"([*?\[\]\\])", rb"\\\1", name)
-    return b"".join(
-        b"\\%03o" % sign if sign < 32 or sign in b'"\\' else bytes([sign])  # noqa: PLR2004  # control characters
-        for sign in glob
-    )
-
-
-def _forget_nested(tree: Path) -> None:
-    """Remove every `.git` that was made in the tree: git would read its configuration."""
-    for folder, names, files in os.walk(tree):
-        for name in [name for name in names + files if name.lower() == ".git"]:
-            path = Path(folder, name)
-            if path.is_dir() and not path.is_symlink():
-                _remove(path)
-            else:
-                path.unlink(missing_ok=True)
-        names[:] = [name for name in names if name.lower() != ".git"]
-
-
-def _remove(folder: Path) -> None:
-    """Remove a folder, also when what ran in it took its own rights away."""
-    for parent, names, _ in os.walk(folder):
-        for name in names:
-            path = Path(parent, name)
-            if not path.is_symlink():
-                path.chmod(0o700)
-    shutil.rmtree(folder, ignore_errors=True)

@@ -28,12 +28,13 @@ from bot.domain.ports import ORDINARY, Sandbox, Terms
 from bot.domain.values import PullRef, Purpose, Question, Remote, Secret, Usage
 from bot.gateway.chat import Chat
 from bot.simulator.model import ScriptedModel
+from bot.workspace.git import Git
 from bot.workspace.sandbox import Bubblewrap, NoSandbox
 from bot.workspace.worktree import GitTrees
-from tests.adapters.test_workspace_git import Origin as Repository
 from tests.support.bubblewrap import TOOLS, skip_without_bubblewrap
 from tests.support.captures import SAMPLES
 from tests.support.gateways import running
+from tests.support.origins import Origin as Repository
 from tests.support.sandboxes import PlainSandbox
 from tests.support.tasks import a_failing_step, a_task, fill, texts
 
@@ -668,7 +669,7 @@ def test_what_an_agent_commits_by_itself_is_only_a_change_of_files(tmp_path):
         f"git -c user.name=a -c user.email=a@b commit -qm mine || exit 1\n{PROPER}"
     )
     sandbox = inside(program(tmp_path, script))
-    trees = GitTrees(tmp_path / "state", protocols=("file",))
+    trees = GitTrees(tmp_path / "state", git=Git(protocols=("file",)))
     with trees.open("o/r", head, Remote(str(origin.bare), "")) as opened:
         assert run(sandbox, opened.path).ending is Ending.EDITED
         diff = opened.diff()

@@ -1,9 +1,8 @@
 """Mirrors, trees, commits and pushes, with a real git; remotes are files and loopback HTTP."""
 
-import os
 import re
-import subprocess
 import threading
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,52 +13,13 @@ from bot.domain.errors import Broken, Gone, NeedsPerson, TryLater
 from bot.domain.values import Remote, Sha
 from bot.simulator.git import Access, git_app
 from bot.simulator.loopback import served
-from bot.workspace.git import version
+from bot.workspace.git import Git, version
 from bot.workspace.worktree import GitTrees
+from tests.support.origins import Origin
 
 AT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 TOKEN = "canary-token-of-this-test"
 LARGE = 40 * 1024 * 1024
-
-
-class Origin:
-    """A bare repository that people push to, and a clone of theirs."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        self.bare = root / "o" / "r.git"
-        self.clone = root / "clone"
-        self.git("init", "-q", "--bare", "-b", "main", str(self.bare), where=root)
-        self.git("init", "-q", "-b", "main", str(self.clone), where=root)
-
-    @property
-    def remote(self) -> Remote:
-        return Remote(str(self.bare), "")
-
-    def git(self, *words: str, where: Path | None = None, stdin: bytes = b"") -> str:
-        environment = {"PATH": os.defpath, "GIT_CONFIG_NOSYSTEM": "1", "HOME": str(self.root)}
-        for role in ("AUTHOR", "COMMITTER"):
-            environment |= {f"GIT_{role}_NAME": "P", f"GIT_{role}_EMAIL": "p@example.org"}
-        command = ["git", *words]
-        place = where or self.clone
-        ended = subprocess.run(
-            command, cwd=place, env=environment, input=stdin, capture_output=True, check=False
-        )
-        assert ended.returncode == 0, ended.stderr
-        return ended.stdout.decode(errors="replace").strip()
-
-    def commit(self, files: dict[str, str | bytes], branch: str = "main") -> Sha:
-        for name, content in files.items():
-            path = self.clone / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(content.encode() if isinstance(content, str) else content)
-        self.git("add", "-A", "-f")
-        self.git("commit", "-q", "--allow-empty", "-m", "Change")
-        self.git("push", "-q", "-f", str(self.bare), f"HEAD:refs/heads/{branch}")
-        return Sha(self.git("rev-parse", "HEAD"))
-
-    def at(self, branch: str = "main") -> str:
-        return self.git("rev-parse", f"refs/heads/{branch}", where=self.bare)
 
 
 @pytest.fixture
@@ -68,18 +28,20 @@ def origin(tmp_path) -> Origin:
 
 
 @pytest.fixture
-def trees(tmp_path) -> GitTrees:
-    return made(tmp_path / "state")
+def trees(tmp_path) -> Iterator[GitTrees]:
+    found = made(tmp_path / "state")
+    yield found
+    found.close()
 
 
 def made(root: Path) -> GitTrees:
-    return GitTrees(
-        root, name="regreen[bot]", email="1+regreen[bot]@example.org", protocols=("file", "http")
-    )
+    git = Git(protocols=("file", "http"))
+    return GitTrees(root, name="regreen[bot]", email="1+regreen[bot]@example.org", git=git)
 
 
 def held(tmp_path: Path) -> list[Path]:
-    return list((tmp_path / "state" / "trees").iterdir())
+    folders = (tmp_path / "state" / name for name in ("trees", "trash"))
+    return [path for folder in folders if folder.exists() for path in folder.iterdir()]
 
 
 # --- Trees ------------------------------------------------------------------------------------
@@ -92,6 +54,7 @@ def test_a_tree_holds_the_files_of_exactly_that_commit(origin, trees, tmp_path):
         assert (tree.path / "a.txt").read_text() == "one\n"
         assert sorted(path.name for path in tree.path.iterdir()) == ["a.txt", "run.sh"]
         assert tree.diff() == ""
+    trees.close()
     assert held(tmp_path) == []
 
 
@@ -113,6 +76,16 @@ def test_a_diff_tells_of_changed_new_and_deleted_files(origin, trees):
         assert fresh.diff() == diff
     assert "-one\n+two\n" in diff
     assert "deleted file mode 100644" in diff
+
+
+def test_a_change_of_the_same_size_within_the_same_second_is_told(origin, trees):
+    """Git compares times by the second; the second after is when it might be led astray."""
+    head = origin.commit({"a.txt": "one\n"})
+    with trees.open("o/r", head, origin.remote) as tree:
+        (tree.path / "a.txt").write_text("two\n")
+        last = int(time.time()) + 1
+        while int(time.time()) <= last:
+            assert "+two\n" in tree.diff()
 
 
 @pytest.mark.parametrize(
@@ -195,6 +168,7 @@ def test_a_tree_is_removed_even_when_it_took_its_rights_away(origin, trees, tmp_
         (tree.path / "locked" / "in").mkdir(parents=True)
         (tree.path / "locked").chmod(0)
         (tree.path / "link").symlink_to(outside)
+    trees.close()
     assert held(tmp_path) == []
     assert outside.stat().st_mode & 0o777 == 0o500
 
@@ -204,7 +178,9 @@ def test_only_trees_of_the_dead_are_swept(origin, trees, tmp_path):
     left = tmp_path / "state" / "trees" / "left"
     (left / "tree").mkdir(parents=True)
     with trees.open("o/r", head, origin.remote) as tree:
-        made(tmp_path / "state").sweep()
+        other = made(tmp_path / "state")
+        other.sweep()
+        other.close()
         assert held(tmp_path) == [tree.path.parent]
 
 

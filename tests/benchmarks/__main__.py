@@ -2,10 +2,11 @@
 
 from rich.console import Console
 
-from tests.benchmarks import classify, gateway, intake, routing
+from tests.benchmarks import classify, gateway, intake, routing, trees
 
 if __name__ == "__main__":
     classify.run(Console())
     routing.run(Console())
     intake.run(Console())
     gateway.run(Console())
+    trees.run(Console())

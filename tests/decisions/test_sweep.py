@@ -36,7 +36,13 @@ def a_sweeper(
         ledger=ledger or MemoryLedger(),
     )
     sweeper = Sweeper(
-        ports, take=take, rescue=nothing, forget=nothing, every_s=900.0, rescue_s=15.0
+        ports,
+        take=take,
+        rescue=nothing,
+        forget=nothing,
+        tidy=lambda _: None,
+        every_s=900.0,
+        rescue_s=15.0,
     )
     return sweeper, taken
 
