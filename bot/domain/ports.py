@@ -20,6 +20,7 @@ from bot.domain.values import (
     Command,
     CommandResult,
     Comment,
+    Counted,
     Observation,
     Pull,
     PullRef,
@@ -168,11 +169,18 @@ class Finished(Value, frozen=True):
 
 
 class Gatekeeper(Protocol):
-    """Runs the project's commands over a tree and writes the artifact, whatever their end."""
+    """Runs the project's commands over a tree and writes the artifact, whatever their end.
+
+    `tests` asks the runners behind the commands which tests they have in a tree, and runs none
+    where it can; with `ran` the commands have just been run there.
+    """
 
     def verify(
         self, tree: Path, commands: Sequence[Command], stop: Callable[[], bool]
     ) -> Sequence[CommandResult]: ...
+    def tests(
+        self, tree: Path, commands: Sequence[Command], stop: Callable[[], bool], *, ran: bool
+    ) -> Sequence[Counted]: ...
     def record(self, run: str, verification: Verification, at: datetime) -> str: ...
 
 

@@ -299,8 +299,22 @@ class CommandResult(Value, frozen=True):
     timed_out: bool = False
 
 
+class Counted(Value, frozen=True):
+    """A test that would run, by its runner's own id; `skipped` includes "expected to fail".
+
+    `asserts` is how many assertions its source holds, None where nobody can tell.
+    """
+
+    id: str
+    skipped: bool = False
+    asserts: int | None = None
+
+
 class Verification(Value, frozen=True):
-    """The gatekeeper's verdict on one diff, and where its artifact lies in the data folder."""
+    """The gatekeeper's verdict on one diff, and where its artifact lies in the data folder.
+
+    `weakened` says, a sentence each, how the changed tree asks less of its tests than the head did.
+    """
 
     approved: bool
     reason: str
@@ -308,6 +322,7 @@ class Verification(Value, frozen=True):
     diff_fingerprint: str = ""
     artifact: str = ""
     sandbox: str = ""
+    weakened: tuple[str, ...] = ()
 
 
 class Annotation(Value, frozen=True):

@@ -23,6 +23,7 @@ from bot.repair import leaks
 from bot.repair.weakened import is_test, weaknesses
 
 NOWHERE = "/dev/null"
+WEAKENED_TESTS = "weakened_tests"  # the gate
 SYMLINK = 0o120000
 GITLINK = 0o160000
 INDEX_LINE = re.compile(r"^index [0-9a-f]+\.\.[0-9a-f]+(?: [0-7]+)?\n?", re.MULTILINE)
@@ -107,12 +108,12 @@ GATES: dict[str, str] = {
     "binary": "binary",
     "too-many-files": "oversized",
     "too-many-lines": "oversized",
-    "test-file-removed": "weakened_tests",
-    "tests-removed": "weakened_tests",
-    "tests-skipped": "weakened_tests",
-    "tests-deselected": "weakened_tests",
-    "assertion-emptied": "weakened_tests",
-    "assertions-removed": "weakened_tests",
+    "test-file-removed": WEAKENED_TESTS,
+    "tests-removed": WEAKENED_TESTS,
+    "tests-skipped": WEAKENED_TESTS,
+    "tests-deselected": WEAKENED_TESTS,
+    "assertion-emptied": WEAKENED_TESTS,
+    "assertions-removed": WEAKENED_TESTS,
 }
 
 

@@ -32,7 +32,7 @@ from bot.domain.values import (
     Verification,
 )
 from bot.failures.fingerprint import fingerprint
-from bot.repair import approvals, attempts, guard, messages, plans, progress, retry
+from bot.repair import approvals, attempts, guard, held, messages, plans, progress, retry
 from bot.repair.closing import (
     Pass,
     Phase,
@@ -344,6 +344,7 @@ def verified(state: Pass, outcome: Verified) -> Step:
     verdict = outcome.verification
     state = with_attempt(state, verification=verdict)
     if verdict.approved:
+        state = held.for_weaker_tests(state, verdict)
         if state.policy.analysts and state.attempt.backend != FIXERS.name:
             return _ask_analysts(state)
         return _prove(state, outcome.at)

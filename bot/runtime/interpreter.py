@@ -39,6 +39,7 @@ from bot.repair import attempts
 from bot.repair.guard import diff_fingerprint, redact
 from bot.repair.messages import command_name
 from bot.repair.steps import run_lines
+from bot.runtime import counting
 from bot.runtime.accounting import account
 from bot.runtime.facts import REMEMBERED, observe
 
@@ -301,12 +302,15 @@ class Interpreter:
     def _verify(self, effect: effects.Verify, generation: int) -> Outcome:
         stop = self._stop(effect.pull, generation)
         results: Sequence[CommandResult] = ()
+        weakened: tuple[str, ...] = ()
         reason = ""
         try:
             remote = self._ports.repos.remote(effect.pull.repo, write=False)
             with self._ports.trees.open(effect.pull.repo, effect.head, remote) as tree:
                 tree.apply(effect.diff)
                 results = self._ports.gatekeeper.verify(tree.path, effect.commands, stop)
+                after = counting.changed(self._ports, effect, tree.path, results, stop)
+            weakened = counting.weakened(self._ports, effect, remote, after, stop)
             if stop():
                 reason = self._ports.runs.fence(effect.pull).reason
                 self._record(effect, results, f"superseded: {reason}")
@@ -316,11 +320,15 @@ class Interpreter:
         except BotError as error:
             self._record(effect, results, f"not finished: {error}")
             raise
-        verdict, at = self._record(effect, results, reason)
+        verdict, at = self._record(effect, results, reason, weakened)
         return effects.Verified(verdict, at)
 
     def _record(
-        self, effect: effects.Verify, results: Sequence[CommandResult], reason: str
+        self,
+        effect: effects.Verify,
+        results: Sequence[CommandResult],
+        reason: str,
+        weakened: tuple[str, ...] = (),
     ) -> tuple[Verification, datetime]:
         """Write the artifact of a verification, whatever its end."""
         at = self._ports.clock.now()
@@ -337,6 +345,7 @@ class Interpreter:
             results=clean,
             diff_fingerprint=diff_fingerprint(effect.diff),
             sandbox=self._sandbox,
+            weakened=tuple(redact(one) for one in weakened),
         )
         artifact = self._ports.gatekeeper.record(effect.run, verdict, at)
         return msgspec.structs.replace(verdict, artifact=artifact), at

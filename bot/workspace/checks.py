@@ -18,7 +18,8 @@ import msgspec
 
 from bot.domain.errors import NeedsPerson, TryLater
 from bot.domain.ports import Sandbox
-from bot.domain.values import Command, CommandResult, Verification
+from bot.domain.values import Command, CommandResult, Counted, Verification
+from bot.workspace.collected import Collector
 
 _ERRORS = 4000  # characters of a failing command's output that count as its errors
 
@@ -29,6 +30,7 @@ class LocalGatekeeper:
     def __init__(self, sandbox: Sandbox, artifacts_root: Path) -> None:
         self._sandbox = sandbox
         self._root = artifacts_root
+        self._collector = Collector(sandbox)
 
     def verify(
         self, tree: Path, commands: Sequence[Command], stop: Callable[[], bool]
@@ -43,6 +45,12 @@ class LocalGatekeeper:
             if stop():
                 break
         return results
+
+    def tests(
+        self, tree: Path, commands: Sequence[Command], stop: Callable[[], bool], *, ran: bool
+    ) -> Sequence[Counted]:
+        """Return the tests that the commands would run; none where nobody can tell."""
+        return self._collector.tests(tree, commands, stop, ran=ran)
 
     def record(self, run: str, verification: Verification, at: datetime) -> str:
         """Write the artifact and return its path below the root, which people may read."""
@@ -83,6 +91,7 @@ def _artifact(verification: Verification, at: datetime) -> dict[str, Any]:
         "timestamp": at.astimezone(UTC).isoformat(),
         "diff_fingerprint": verification.diff_fingerprint,
         "sandbox": verification.sandbox,
+        "weakened": list(verification.weakened),
     }
 
 

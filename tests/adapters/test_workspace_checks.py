@@ -103,6 +103,7 @@ def test_the_artifact_has_the_known_fields(gatekeeper, tmp_path):
         "timestamp": "2026-01-02T03:04:05.000678+00:00",
         "diff_fingerprint": "f00",
         "sandbox": "none",
+        "weakened": [],
     }
 
 

@@ -101,6 +101,15 @@ def test_a_finding_is_mended_and_proved_and_then_held(kind):
     assert f"`/regreen approve {HEAD[:10]}`" in world.comments[0].body
 
 
+def test_a_proof_with_fewer_tests_is_held_with_their_names():
+    world = World(weakened=("1 test is not collected any more: test_app.py::test_x",))
+    world.play()
+    assert world.run.gate is not None
+    assert world.run.gate.types == ("weakened_tests",)
+    assert "not collected any more: test_app.py::test_x" in world.comments[0].body
+    assert world.made(effects.Push) == []
+
+
 @pytest.mark.parametrize(
     ("diff", "gate"),
     [(PROTECTED, "protected_path"), (OVERSIZED, "oversized"), (WEAKENED, "weakened_tests")],

@@ -4,6 +4,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import msgspec
+
 from bot.config.schema import BackendName, Policy, RetryPolicy
 from bot.domain import effects
 from bot.domain.answers import Answer, Ending
@@ -103,6 +105,7 @@ class World:
     answers: dict[str, Answer | list[Answer]] = field(default_factory=dict)
     diffs: list[str] = field(default_factory=list)
     verdicts: list[bool] = field(default_factory=list)
+    weakened: tuple[str, ...] = ()
     commits: list[Sha] = field(default_factory=list)  # in their order; PUSHED when there is none
     outcomes: dict[type, Outcome] = field(default_factory=dict)
     config: str = ""
@@ -190,6 +193,7 @@ class World:
                     output=f"out {len(self.done)}",
                 )
                 verdict = Verification(good, "ok" if good else "test failed", (result,), "d", "a")
+                verdict = msgspec.structs.replace(verdict, weakened=self.weakened)
                 return effects.Verified(verdict, self.now)
             case effects.BuildCommit():
                 return effects.CommitBuilt(self.commits.pop(0) if self.commits else PUSHED)
