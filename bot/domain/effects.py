@@ -126,12 +126,16 @@ class SaveRun(Variant, frozen=True):
 
 
 class Push(Variant, frozen=True):
-    """Move the branch from `lease` to `commit`, and only from there."""
+    """Move the branch from `lease` to `commit`, and only from there.
+
+    `words` are the people on whose word it stands, with the role that each still must have then.
+    """
 
     pull: PullRef
     branch: str
     commit: Sha
     lease: Sha
+    words: tuple[tuple[str, str], ...] = ()
 
 
 class Rerun(Variant, frozen=True):

@@ -1,11 +1,18 @@
-"""What makes a proved change wait for a person, besides what the guard read in its diff."""
+"""What holds a proved change back, besides what the guard read in its diff.
+
+Tests that ask less than before have it wait for a person. And a person's word counts as long as
+that person may give it: whoever asked for the try, or let the change out, is looked up once more
+right before the push (`bot/runtime/interpreter.py`).
+"""
 
 from dataclasses import replace
 
+from bot.domain.runs import GateState, Run
 from bot.domain.values import Verification
 from bot.repair.closing import Pass, with_attempt
 from bot.repair.guard import WEAKENED_TESTS
 
+WRITE = "write"
 _CHARACTERS = 600
 
 
@@ -17,3 +24,14 @@ def for_weaker_tests(state: Pass, verdict: Verification) -> Pass:
     reason = f"{state.attempt.reason}; {told}" if state.attempt.reason else told
     gates = tuple(dict.fromkeys((*state.gates, WEAKENED_TESTS)))
     return with_attempt(replace(state, gates=gates), reason=reason)
+
+
+def words(run: Run) -> tuple[tuple[str, str], ...]:
+    """Return on whose word a push stands, with the role that it takes; none when on nobody's."""
+    found: list[tuple[str, str]] = []
+    if run.asked_by and run.asked == run.head:
+        found.append((run.asked_by, WRITE))
+    gate = run.gates[-1] if run.gates else None
+    if gate is not None and gate.state is GateState.APPROVED and gate.head == run.head:
+        found.append((gate.by, gate.role))
+    return tuple(found)

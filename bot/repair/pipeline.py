@@ -430,7 +430,8 @@ def push(state: Pass) -> Step:
     """Push the stored commit, and only onto the head that was read."""
     run = state.open_run
     assert run.intent is not None
-    push = effects.Push(state.pull, state.found.head_branch, run.intent, run.head)
+    words = () if state.undoing else held.words(run)
+    push = effects.Push(state.pull, state.found.head_branch, run.intent, run.head, words)
     return replace(state, phase=Phase.PUSHING), push
 
 

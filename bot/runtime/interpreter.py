@@ -35,7 +35,7 @@ from bot.domain.values import (
 )
 from bot.failures.classify import classify
 from bot.failures.evidence import Table, custom_table
-from bot.repair import attempts
+from bot.repair import approvals, attempts
 from bot.repair.guard import diff_fingerprint, redact
 from bot.repair.messages import command_name
 from bot.repair.steps import run_lines
@@ -368,6 +368,12 @@ class Interpreter:
 
     def _push(self, effect: effects.Push) -> Outcome:
         repo = effect.pull.repo
+        for login, role in effect.words:
+            if self._ports.repos.permission(repo, login) not in approvals.allowed(role):
+                return effects.Refused(
+                    f"{login}, on whose word this change goes out, has no {role} permission any "
+                    "more, so nothing was pushed; somebody else may say /regreen fix"
+                )
         remote = self._ports.repos.remote(repo, write=True)
         ended = self._ports.trees.push(repo, effect.branch, effect.commit, effect.lease, remote)
         if ended == "pushed":
