@@ -40,6 +40,7 @@ from bot.store.nodes import node as become_node
 from bot.store.runs import SqlRuns
 from bot.telemetry import sentry
 from bot.telemetry.metrics import PrometheusTelemetry
+from bot.telemetry.outgoing import guarded
 from bot.web.api import approvals, classify
 from bot.web.api import runs as run_routes
 from bot.web.app import Application, application
@@ -132,7 +133,7 @@ def build(
         server.sentry_dsn,
         environment=server.environment,
         release=version("regreen"),
-        secrets=(server.private_key, *server.webhook_secrets),
+        secrets=server.secrets,
     )
     database = store.connect(server.database_url, server.data_dir)
     migrate(database)
@@ -156,7 +157,7 @@ def build(
     )
     ledger = SqlLedger(database)
     gateway = None if role is Role.WEB else Gateway(ledger, clock, telemetry)
-    ports = wrap(
+    ports = guarded(
         Ports(
             pulls=github.pulls,
             checks=github.checks,
@@ -178,8 +179,10 @@ def build(
             audit=SqlAudit(database, clock),
             clock=clock,
             telemetry=telemetry,
-        )
+        ),
+        lambda: (*server.secrets, *watched.current().secrets),
     )
+    ports = wrap(ports)
     worker = (
         None
         if gateway is None

@@ -32,7 +32,7 @@ def command(
 ) -> None:
     """Run until stopped by SIGTERM or Ctrl-C."""
     server = load.server()
-    secrets = (server.private_key, *server.webhook_secrets)
+    secrets = server.secrets
     logs.configure(secrets=secrets, log_format=log_format)
     log = structlog.get_logger("regreen")
     built = composition.build(server, role=role)

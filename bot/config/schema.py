@@ -340,6 +340,13 @@ class Configuration:
     warnings: tuple[str, ...] = ()
     origin: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def secrets(self) -> tuple[Secret, ...]:
+        """The keys of models."""
+        every = (*self.backends.values(), *self.fallback)
+        found = (key for one in every for key in (one.api_key, one.openai_api_key))
+        return tuple(key for key in found if key is not None)
+
 
 @dataclass(frozen=True, slots=True)
 class Server:
@@ -357,3 +364,9 @@ class Server:
     environment: str = "development"
     sentry_dsn: str = ""
     api_token: Secret | None = None  # what callers of the API must bear; without it none is served
+
+    @property
+    def secrets(self) -> tuple[Secret, ...]:
+        """What the environment gave us to keep."""
+        token = () if self.api_token is None else (self.api_token,)
+        return (self.private_key, *self.webhook_secrets, *token)

@@ -213,12 +213,14 @@ class Commented(Variant, frozen=True):
 class BackendEnded(Variant, frozen=True):
     """A backend's answer, and the diff that was found in the tree, whatever it says.
 
-    `at` is the time.
+    `at` is the time. A diff that adds what looks like a secret is not handed on, for outcomes are
+    stored: `leaks` says where it does.
     """
 
     answer: Answer
     diff: str
     at: datetime
+    leaks: tuple[str, ...] = ()
 
 
 class Opinion(Value, frozen=True):

@@ -7,6 +7,8 @@ changes again. So what we send is cut to fit beforehand, and says that it was cu
 
 import re
 
+from bot.domain.inert import cut_bytes, cut_characters
+
 TITLE_CHARS = 255
 SUMMARY_BYTES = 65_535
 COMMENT_CHARS = 65_536
@@ -14,7 +16,6 @@ ANNOTATIONS_PER_REQUEST = 50
 
 _NOTE = "\n\n… shortened: GitHub takes no longer text here."
 _MARKER = re.compile(r"<!-- regreen\b[^>]*-->")
-_HALF_MARKER = re.compile(r"<[^>]{0,300}\Z")
 
 
 def fit_title(text: str) -> str:
@@ -24,12 +25,8 @@ def fit_title(text: str) -> str:
 
 
 def fit_bytes(text: str, limit: int = SUMMARY_BYTES) -> str:
-    """Return *text* cut to *limit* bytes of UTF-8, never inside a character."""
-    raw = text.encode()
-    if len(raw) <= limit:
-        return text
-    kept = raw[: limit - len(_NOTE.encode())].decode(errors="ignore")
-    return kept + _NOTE
+    """Return *text* cut to *limit* bytes of UTF-8, whole to the last character and code block."""
+    return cut_bytes(text, limit, _NOTE)
 
 
 def fit_comment(body: str) -> str:
@@ -40,9 +37,6 @@ def fit_comment(body: str) -> str:
     if len(body) <= COMMENT_CHARS:
         return body
     markers = tuple(dict.fromkeys(_MARKER.findall(body)))
-    tail = _NOTE + "".join(f"\n{marker}" for marker in markers)
-    fence = "\n```"  # an open code block would show the note and the markers as code
-    kept = _HALF_MARKER.sub("", body[: COMMENT_CHARS - len(tail) - len(fence)])
-    if kept.count("```") % 2:
-        kept += fence
-    return kept + _NOTE + "".join(f"\n{marker}" for marker in markers if marker not in kept)
+    room = sum(len(f"\n{marker}") for marker in markers)
+    kept = cut_characters(body, COMMENT_CHARS - room, _NOTE)
+    return kept + "".join(f"\n{marker}" for marker in markers if marker not in kept)

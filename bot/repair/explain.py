@@ -12,8 +12,8 @@ from datetime import datetime
 from functools import partial
 from typing import TypeVar
 
+from bot.domain.leaks import redact
 from bot.domain.runs import Attempt, Choice, Gate, GateState, Judged, Plan, PlanDelta, Result, Run
-from bot.repair.leaks import redact
 from bot.repair.messages import fence, name, quote
 
 COMMENT_CHARACTERS = 50_000  # room for what stands around it

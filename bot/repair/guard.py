@@ -18,8 +18,8 @@ from unidiff.errors import UnidiffParseError
 from unidiff.patch import PatchedFile, PatchSet
 
 from bot.config.schema import GuardPolicy
+from bot.domain import leaks
 from bot.domain.values import Task, Value
-from bot.repair import leaks
 from bot.repair.weakened import is_test, weaknesses
 
 NOWHERE = "/dev/null"
@@ -161,6 +161,15 @@ def examine(diff: str, policy: GuardPolicy, *, task: Task | None = None) -> Verd
     return Verdict(tuple(found))
 
 
+def leaking(diff: str) -> tuple[str, ...]:
+    """Return where *diff* adds what looks like a secret, a sentence each; it quotes none."""
+    try:
+        found = [finding for change in changed(diff) for finding in _secrets(change)]
+    except (UnidiffParseError, ValueError):
+        return ()
+    return tuple(f"{one.path}: {one.message}" for one in found)
+
+
 def redact(text: str) -> str:
     """Return *text* without the secrets that we know how to see."""
     return leaks.redact(text)
@@ -281,6 +290,11 @@ def _secrets(change: Change) -> Iterator[Finding]:
             continue
         message = f"looks like a secret: {secret.name}, {leaks.hint(text, secret)}"
         yield Finding("secret", leaks.redact(change.path), number, message)
+    before = leaks.glued("".join(line for _, line in change.removed))
+    for name, value in leaks.in_pieces(text):
+        if value not in before:
+            message = f"looks like a secret in pieces: {name}"
+            yield Finding("secret", leaks.redact(change.path), 0, message)
     for path in change.paths:
         if leaks.secrets(path):
             yield Finding("secret", leaks.redact(path), 0, "the path looks like a secret")

@@ -1,19 +1,21 @@
 """What holds a proved change back, besides what the guard read in its diff.
 
-Tests that ask less than before have it wait for a person. And a person's word counts as long as
-that person may give it: whoever asked for the try, or let the change out, is looked up once more
-right before the push (`bot/runtime/interpreter.py`).
+Tests that ask less than before have it wait for a person, and a secret stops it. A person's word
+counts as long as that person may give it: whoever asked for the try, or let the change out, is
+looked up once more right before the push (`bot/runtime/interpreter.py`).
 """
 
 from dataclasses import replace
 
+from bot.domain.effects import BackendEnded
 from bot.domain.runs import GateState, Run
 from bot.domain.values import Verification
-from bot.repair.closing import Pass, with_attempt
+from bot.repair.closing import Pass, Step, escalate, with_attempt
 from bot.repair.guard import WEAKENED_TESTS
 
 WRITE = "write"
 _CHARACTERS = 600
+_NAMED = 5
 
 
 def for_weaker_tests(state: Pass, verdict: Verification) -> Pass:
@@ -24,6 +26,12 @@ def for_weaker_tests(state: Pass, verdict: Verification) -> Pass:
     reason = f"{state.attempt.reason}; {told}" if state.attempt.reason else told
     gates = tuple(dict.fromkeys((*state.gates, WEAKENED_TESTS)))
     return with_attempt(replace(state, gates=gates), reason=reason)
+
+
+def for_leaks(state: Pass, ended: BackendEnded) -> Step:
+    """Have a person see to a change that adds a secret: no approval lets it out."""
+    told = "; ".join(ended.leaks[:_NAMED])
+    return escalate(state, f"the proposed change was stopped: {told}", ended.at)
 
 
 def words(run: Run) -> tuple[tuple[str, str], ...]:

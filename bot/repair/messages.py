@@ -1,13 +1,16 @@
 """Every word that people read in comments and check runs.
 
 A comment begins with one line for people; the hidden marker follows. Whatever comes from outside (a
-log, a model, a title) is fenced or quoted here, mentions and closing words are broken, secrets are
-struck out: the text of this module is ours, the rest is only shown.
+log, a model, a title) is made inert by `bot.domain.inert`: the text of this module is ours, the
+rest is only shown.
 """
 
 import re
 from collections.abc import Sequence
 
+from bot.domain import inert
+from bot.domain.inert import for_commit, plain
+from bot.domain.leaks import redact
 from bot.domain.runs import Attempt, Gate, GateState, Result, Run, RunState
 from bot.domain.values import (
     Annotation,
@@ -20,43 +23,14 @@ from bot.domain.values import (
     Usage,
 )
 from bot.repair import attempts
-from bot.repair.guard import redact
+
+name, fence, quote = inert.code, inert.fence, inert.quote
 
 PROOF_CHARACTERS = 1_500
 DIFF_CHARACTERS = 20_000
 APPLY_CHARACTERS = 45_000  # a comment holds 65,536, and the proof must fit beside it
 EVIDENCE_CHARACTERS = 3_000
 PLAN_CHARACTERS = 4_000
-
-
-def fence(text: str, language: str = "") -> str:
-    """Show untrusted *text* as code: nothing in it can end the block, mention or close anything."""
-    clean = redact(_printable(text))
-    longest = max((len(run) for run in re.findall(r"`+", clean)), default=0)
-    ticks = "`" * max(3, longest + 1)
-    return f"{ticks}{language}\n{clean.rstrip()}\n{ticks}"
-
-
-def quote(text: str, limit: int = 300) -> str:
-    """Show untrusted *text* within a line of ours, inert."""
-    clean = " ".join(redact(_printable(text)).split())
-    if len(clean) > limit:
-        clean = clean[: limit - 1] + "…"
-    clean = clean.replace("<", "&lt;").replace("![", "!\u200b[").replace("](", "]\u200b(")
-    clean = re.sub(r"@(?=\w)", "@\u200b", clean)
-    clean = re.sub(r"#(?=\d)", "#\u200b", clean)
-    return re.sub(r"https?://", lambda match: match[0].replace("://", ":\u200b//"), clean)
-
-
-def name(text: str) -> str:
-    """Show a check's or a backend's name as inline code."""
-    return "`" + redact(_printable(text)).replace("`", "'").replace("\n", " ")[:120] + "`"
-
-
-def _printable(text: str) -> str:
-    """Drop colours, control characters and the ones that reorder or hide text."""
-    text = re.sub(r"\x1b\[[0-9;:?]*[ -/]*[@-~]", "", text)
-    return re.sub(r"[\x00-\x08\x0b-\x1f\x7f\u200e\u200f\u202a-\u202e\u2066-\u2069]", "", text)
 
 
 def attempt_comment(run: Run, attempt: Attempt) -> str:
@@ -323,7 +297,7 @@ def _annotations(steps: Sequence[FailingStep]) -> list[Annotation]:
         Annotation(
             path=location.path,
             line=max(location.line, 1),
-            message=redact(_printable(location.message or step.signal.message))[:2000],
+            message=redact(plain(location.message or step.signal.message))[:2000],
             level="warning",
         )
         for step in steps
@@ -334,35 +308,21 @@ def _annotations(steps: Sequence[FailingStep]) -> list[Annotation]:
 def commit_message(run: Run, attempt: Attempt) -> str:
     """Return the commit's message: what was mended, why, and the trailers that name the run."""
     what = ", ".join(attempt.failing)
-    subject = f"Fix {what}"
+    subject = " ".join(for_commit(f"Fix {what}").split())
     if len(subject) > 72:  # noqa: PLR2004 -- git's customary width of a subject
         subject = subject[:71] + "…"
-    told = (redact(_printable(text)) for _, text in attempt.evidence[:5])
-    why = "\n".join(" ".join(text.split()) for text in told)
+    why = "\n".join(" ".join(for_commit(text).split()) for _, text in attempt.evidence[:5])
     trailers = f"Regreen-Run: {run.id}\nRegreen-Attempt: {attempt.number}"
     gate = _gate(run, attempt)
     if gate is not None and gate.state is GateState.APPROVED:
-        trailers += f"\nRegreen-Approved-By: {gate.by}"
-    return f"{_inert(subject)}\n\n{_inert(why)}\n\n{trailers}\n"
+        trailers += f"\nRegreen-Approved-By: {for_commit(gate.by)}"
+    return f"{subject}\n\n{why}\n\n{trailers}\n"
 
 
 def rollback_message(run: Run, reason: str) -> str:
     """Return the message of the commit that undoes our own."""
-    why = _inert(redact(_printable(reason)).replace("`", ""))
+    why = for_commit(reason.replace("`", ""))
     return f"Undo what made it worse\n\n{why}\n\nRegreen-Run: {run.id}\n"
-
-
-def _inert(text: str) -> str:
-    """Keep a commit message from mentioning people, closing issues or switching CI off.
-
-    https://docs.github.com/en/actions/how-tos/manage-workflow-runs/skip-workflow-runs
-    """
-    text = re.sub(r"@(?=\w)", "(at)", text)
-    text = re.sub(r"https?://", "", text)  # a link to an issue closes it, too
-    text = re.sub(r"#(?=\d)|\bGH-(?=\d)", "no. ", text, flags=re.IGNORECASE)
-    skips = r"\[([^\[\]]*\b(?:ci|skip|actions)\b[^\[\]]*)\]"
-    text = re.sub(skips, r"(\1)", text, flags=re.IGNORECASE)
-    return re.sub(r"\bskip-checks\b", "skip checks", text, flags=re.IGNORECASE)
 
 
 def total(usages: Sequence[Usage]) -> Usage:

@@ -297,6 +297,8 @@ def backend_ended(state: Pass, ended: BackendEnded) -> Step:
         return _unpaid(state, answer, ended.at)
     if attempt.backend != FIXERS.name and answer.ending not in OUTAGES:
         state = replace(state, reached=True)
+    if ended.leaks:
+        return held.for_leaks(state, ended)
     if answer.ending is not Ending.EDITED or not ended.diff.strip():
         if attempt.qa and attempt.verification is not None:
             why = f"{attempt.verification.reason}; sent back: {_why_not(answer)}"

@@ -20,6 +20,7 @@ from bot.domain import effects
 from bot.domain.answers import Ending
 from bot.domain.effects import Effect, Outcome
 from bot.domain.errors import BotError, Broken, Gone, TryLater
+from bot.domain.inert import scrubbed
 from bot.domain.models import Origin
 from bot.domain.ports import Ports, Terms
 from bot.domain.runs import Run
@@ -36,7 +37,7 @@ from bot.domain.values import (
 from bot.failures.classify import classify
 from bot.failures.evidence import Table, custom_table
 from bot.repair import approvals, attempts
-from bot.repair.guard import diff_fingerprint, redact
+from bot.repair.guard import diff_fingerprint, leaking, redact
 from bot.repair.messages import command_name
 from bot.repair.steps import run_lines
 from bot.runtime import counting
@@ -52,6 +53,9 @@ FENCED = (
     effects.Push,
     effects.Rerun,
 )
+# Outcomes are stored, so they are cleaned. These are used as they are: a diff that adds a secret is
+# dropped (`leaking`), and the base branch's own files are read by all its readers anyway.
+EXACT = frozenset({"diff", "repository_config", "manifests", "run_lines"})
 LONGEST_DIFF = 1_000_000  # characters; each diff becomes rows of the engine
 LOGS_READ = 10  # failing checks whose logs one pass reads
 CONFIG = ".github/regreen.toml"
@@ -84,7 +88,7 @@ class Interpreter:
             return effects.Superseded(stale)
         began = self._ports.clock.now()
         try:
-            return self._perform(effect, generation)
+            return scrubbed(self._perform(effect, generation), keep=EXACT)
         except TryLater:
             raise
         except BotError as error:
@@ -267,7 +271,8 @@ class Interpreter:
             answer, diff = msgspec.structs.replace(answer, ending=Ending.INVALID, detail=size), ""
         if stop():
             return effects.Superseded(self._ports.runs.fence(pull).reason)
-        return effects.BackendEnded(answer, diff, self._ports.clock.now())
+        leaks = leaking(diff)
+        return effects.BackendEnded(answer, "" if leaks else diff, self._ports.clock.now(), leaks)
 
     def _consult(self, effect: effects.Consult, generation: int) -> Outcome:
         """Ask all of them at once; each in a tree of its own, of which nothing is kept."""

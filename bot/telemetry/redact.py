@@ -4,10 +4,11 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from bot.domain.leaks import Known
+from bot.domain.leaks import redact as without_formats
 from bot.domain.values import Secret
 
 HIDDEN = "***"
-SHORTEST = 6  # a shorter secret would blot out ordinary words
 SHAPES = re.compile(
     r"gh[a-z]_[A-Za-z0-9._-]{20,}"  # GitHub's tokens; installation tokens may have 520 characters
     r"|github_pat_[A-Za-z0-9_]{20,}"
@@ -29,18 +30,11 @@ Redact = Callable[[Any], Any]
 
 def redactor(secrets: Sequence[Secret] = ()) -> Redact:
     """Return a function that gives back its argument without secrets, however deep they lie."""
-    known = sorted(
-        {text for secret in secrets for text in _spellings(secret.reveal())},
-        key=len,
-        reverse=True,
-    )
-    exact = re.compile("|".join(re.escape(text) for text in known)) if known else None
+    known = Known(secrets)
 
     def clean(text: str) -> str:
-        if exact is not None:
-            text = exact.sub(HIDDEN, text)
-        text = SHAPES.sub(HIDDEN, text)
-        return IN_CONTEXT.sub(rf"\g<before>{HIDDEN}", text)
+        text = SHAPES.sub(HIDDEN, known.hidden(text, HIDDEN))
+        return without_formats(IN_CONTEXT.sub(rf"\g<before>{HIDDEN}", text))
 
     def redact(value: Any) -> Any:
         match value:
@@ -58,11 +52,3 @@ def redactor(secrets: Sequence[Secret] = ()) -> Redact:
                 return clean(str(value))
 
     return redact
-
-
-def _spellings(text: str) -> tuple[str, ...]:
-    """Return the ways one secret appears: as it is, on one line, and in JSON's escapes."""
-    if len(text.strip()) < SHORTEST:
-        return ()
-    stripped = text.strip()
-    return (stripped, stripped.replace("\n", "\\n"), stripped.replace("\n", ""))

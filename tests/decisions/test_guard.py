@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bot.config.schema import GuardPolicy
+from bot.domain.leaks import secrets
 from bot.repair.guard import RULES, changed, diff_fingerprint, examine, redact
-from bot.repair.leaks import secrets
 
 POLICY = GuardPolicy()
 

@@ -13,10 +13,10 @@ from starlette.routing import Route
 
 from bot.domain import history
 from bot.domain.events import RetryAsked
+from bot.domain.leaks import redact
 from bot.domain.ports import Clock
 from bot.domain.runs import Gate, Plan, PlanDelta, Run, RunState
 from bot.domain.values import RunId, Secret
-from bot.repair.leaks import redact
 from bot.web.api.endpoints import Call, Login, Refused, endpoint, hand_over, read
 from bot.web.webhooks import Inbox
 

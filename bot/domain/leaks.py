@@ -1,8 +1,9 @@
 """Secrets in text: a table of well-known formats, key blocks, and passwords by their looks.
 
-Values that would leak in another dress are found too: long base64 and hex strings are decoded and
-looked at again, and the text is also read backwards. Every pattern is bounded, so the time is
-linear in the text.
+Values that would leak in another dress are found too: long base64, hex and percent-encoded strings
+and escapes are decoded and looked at again, and the text is also read backwards. Every pattern is
+bounded, so the time is linear in the text. `Known` finds secrets that we hold ourselves, which may
+have any format.
 """
 
 import base64
@@ -10,8 +11,10 @@ import binascii
 import math
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from urllib.parse import quote, unquote
 
+from bot.domain.values import Secret as Held
 from bot.domain.values import Value
 
 REDACTED = "[redacted]"
@@ -73,15 +76,52 @@ PLACEHOLDER = re.compile(
 BASE64 = re.compile(r"[A-Za-z0-9+/_-]{24,12000}={0,2}")
 READABLE = re.compile(r"[ -~]{16}")
 HEX = re.compile(r"(?:[0-9a-fA-F]{2}){20,6000}")
+PERCENT = re.compile(r"(?=[\w.~-]{0,200}%[0-9a-fA-F]{2})[\w.~%-]{24,12000}")
+ESCAPES = re.compile(r"(?:[\w.-]{0,200}\\(?:x[0-9a-fA-F]{2}|u[0-9a-fA-F]{4})){4,2000}[\w.-]{0,600}")
+GLUE = re.compile(r"['\"`]\s{0,40}[+.,&\\]{0,2}\s{0,80}(?:[rbfu]{0,2})['\"`]")
 
-# Patterns that try at every word are asked only where the text has what they cannot do without.
-NEEDS = {
-    "AWS secret key": "aws",
-    "password in a URL": "://",
-    "authorization header": "authorization",
+# A pattern is asked only where the text, in lower case, has one of the words that it cannot do
+# without: to look for a word is a hundred times quicker.
+NEEDS: dict[str, tuple[str, ...]] = {
+    "GitHub token": ("ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_"),
+    "GitLab token": (
+        "glpat-",
+        "glptt-",
+        "gldt-",
+        "glrt-",
+        "glsoat-",
+        "glcbt-",
+        "glimt-",
+        "glagent-",
+    ),
+    "AWS key id": ("akia", "asia", "abia", "acca"),
+    "AWS secret key": ("aws",),
+    "Slack token": ("xox",),
+    "Slack webhook": ("hooks.slack.com/",),
+    "Google key": ("aiza",),
+    "Google token": ("ya29.", "gocspx-"),
+    "Stripe key": ("sk_live_", "sk_test_", "rk_live_", "rk_test_", "whsec_"),
+    "model API key": ("sk-",),
+    "npm token": ("npm_",),
+    "PyPI token": ("pypi-",),
+    "crates.io token": ("cio",),
+    "Hugging Face token": ("hf_",),
+    "SendGrid key": ("sg.",),
+    "Twilio key": ("sk",),
+    "DigitalOcean token": ("_v1_",),
+    "Docker Hub token": ("dckr_",),
+    "Shopify token": ("shpat_", "shpca_", "shppa_", "shpss_"),
+    "Databricks token": ("dapi",),
+    "Telegram token": (":aa",),
+    "age key": ("age-secret-key-1",),
+    "Vault token": ("hvs.", "hvb.", "hvr."),
+    "Azure key": ("accountkey=",),
+    "JSON web token": ("eyj",),
+    "password in a URL": ("://",),
+    "authorization header": ("authorization",),
 }
 
-_FORMATS = [(name, NEEDS.get(name, ""), re.compile(pattern)) for name, pattern in FORMATS]
+_FORMATS = [(name, NEEDS[name], re.compile(pattern)) for name, pattern in FORMATS]
 
 
 class Secret(Value, frozen=True):
@@ -127,7 +167,7 @@ def hint(text: str, secret: Secret) -> str:
 def _known(text: str) -> Iterator[Secret]:
     folded = text.casefold()
     for name, needed, pattern in _FORMATS:
-        if needed not in folded:
+        if not any(word in folded for word in needed):
             continue
         for match in pattern.finditer(text):
             begin, end = match.span("value" if "value" in pattern.groupindex else 0)
@@ -182,8 +222,27 @@ def _backwards(text: str) -> Iterator[Secret]:
         yield Secret(f"{secret.name}, backwards", size - secret.end, size - secret.begin)
 
 
+def glued(text: str) -> str:
+    """Return *text* with string literals that follow each other joined, as a program joins them."""
+    return GLUE.sub("", text)
+
+
+def in_pieces(text: str) -> Iterator[tuple[str, str]]:
+    """Yield name and value of secrets that only show once string literals are joined."""
+    whole = glued(text)
+    for secret in _known(whole) if whole != text else ():
+        value = whole[secret.begin : secret.end]
+        if value not in text:
+            yield secret.name, value
+
+
 def _encoded(text: str) -> Iterator[Secret]:
-    for encoding, pattern, decode in (("base64", BASE64, _from_base64), ("hex", HEX, _from_hex)):
+    for encoding, pattern, decode in (
+        ("base64", BASE64, _from_base64),
+        ("hex", HEX, _from_hex),
+        ("percent encoding", PERCENT, unquote),
+        ("escapes", ESCAPES, _from_escapes),
+    ):
         for match in pattern.finditer(text):
             plain = decode(match[0])
             inside = next(iter((*_known(plain), *_keys(plain))), None) if plain else None
@@ -207,3 +266,45 @@ def _from_base64(text: str) -> str:
 
 def _from_hex(text: str) -> str:
     return bytes.fromhex(text).decode("latin-1")
+
+
+def _from_escapes(text: str) -> str:
+    return re.sub(r"\\(?:x(..)|u(....))", lambda one: chr(int(one[1] or one[2], 16)), text)
+
+
+SHORTEST = 6  # a shorter secret would blot out ordinary words
+SHORTEST_ENCODED = 12
+
+
+class Known:
+    """Secrets that we hold ourselves, in every spelling in which they may come by."""
+
+    def __init__(self, held: Iterable[Held]) -> None:
+        found = {text for one in held for text in _spellings(one.reveal())}
+        longest_first = sorted(found, key=lambda text: (-len(text), text))
+        self._exact = re.compile("|".join(map(re.escape, longest_first))) if found else None
+
+    def within(self, text: str) -> bool:
+        """Return whether one of them is in *text*."""
+        return self._exact is not None and self._exact.search(text) is not None
+
+    def hidden(self, text: str, by: str) -> str:
+        """Return *text* with *by* in the place of each."""
+        return text if self._exact is None else self._exact.sub(lambda _: by, text)
+
+
+def _spellings(text: str) -> Iterator[str]:
+    """Yield the ways in which a secret appears: plain, on one line, escaped, encoded, backwards."""
+    bare = text.strip()
+    if len(bare) < SHORTEST:
+        return
+    yield from (bare, bare.replace("\n", "\\n"), bare.replace("\n", ""))
+    if len(bare) < SHORTEST_ENCODED:
+        return
+    raw = bare.encode(errors="replace")
+    yield from (bare[::-1], raw.hex(), raw.hex().upper(), quote(bare, safe=""))
+    for shift in range(3):  # where it begins within the text that was encoded
+        encoded = base64.b64encode(b"\0" * shift + raw).decode().rstrip("=")
+        whole = encoded[-(-8 * shift // 6) : len(encoded) - (1 if (shift + len(raw)) % 3 else 0)]
+        yield whole
+        yield whole.replace("+", "-").replace("/", "_")
