@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePath
 
-from bot.backends.tree import SKIPPED, remove
+from bot.backends.tree import remove
 
 # Compared without regard to case, as some file systems do.
 NAMES = frozenset(
@@ -20,8 +20,9 @@ NAMES = frozenset(
     | {".codex", "agents.md", "agents.override.md", ".agents"}
     | {".gemini", "gemini.md", ".geminiignore", ".qwen", "qwen.md", ".qwenignore"}
     | {".opencode", "opencode.json", "opencode.jsonc"}
-    | {".aider.conf.yml", ".aider.model.settings.yml", ".aider.model.metadata.json"}
+    | {".env"}  # several take their settings from it, the address of the model among them
 )
+BEGINNINGS = (".aider",)
 
 
 @contextmanager
@@ -48,11 +49,14 @@ def put_aside(tree: Path) -> Iterator[None]:
 def _found(tree: Path) -> Iterator[PurePath]:
     for folder, folders, files in os.walk(tree):
         for name in (*folders, *files):
-            if name.casefold() in NAMES:
+            if _steers(name):
                 yield PurePath(folder, name).relative_to(tree)
-        folders[:] = [
-            name for name in folders if name not in SKIPPED and name.casefold() not in NAMES
-        ]
+        folders[:] = [name for name in folders if not _steers(name)]
+
+
+def _steers(name: str) -> bool:
+    plain = name.casefold()
+    return plain in NAMES or plain.startswith(BEGINNINGS)
 
 
 def _put_back(tree: Path, path: PurePath, place: Path) -> None:

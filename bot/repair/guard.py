@@ -20,6 +20,7 @@ from unidiff.patch import PatchedFile, PatchSet
 from bot.config.schema import GuardPolicy
 from bot.domain import leaks
 from bot.domain.values import Task, Value
+from bot.repair.locks import unneeded_locks
 from bot.repair.weakened import is_test, weaknesses
 
 NOWHERE = "/dev/null"
@@ -29,6 +30,7 @@ GITLINK = 0o160000
 INDEX_LINE = re.compile(r"^index [0-9a-f]+\.\.[0-9a-f]+(?: [0-7]+)?\n?", re.MULTILINE)
 ESCAPED = re.compile(r'\\([0-7]{3}|["\\abtnvfr])')
 NAMED = {"a": 7, "b": 8, "t": 9, "n": 10, "v": 11, "f": 12, "r": 13, '"': 34, "\\": 92}
+ELSEWHERE = frozenset({"protected-path", "lock-file"})  # what another backend may do without
 # Git's own, and workflows: GitHub lets an App push those only with a permission that we lack.
 UNTOUCHABLE = (".github/workflows/**", ".gitmodules", "**/.git", "**/.git/**", "**/git~1/**")
 
@@ -51,9 +53,10 @@ class Finding(Value, frozen=True):
 
 
 class Verdict(Value, frozen=True):
-    """All objections to a patch."""
+    """All objections to a patch; `notes` say what readers should know and nothing objects to."""
 
     findings: tuple[Finding, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def blocks(self) -> bool:
@@ -69,7 +72,8 @@ class Verdict(Value, frozen=True):
     def another_way(self) -> bool:
         """Whether another backend may well find a way that touches none of it."""
         return all(
-            finding.rule == "protected-path" or RULES[finding.rule] is Meaning.REFUSED
+            finding.rule in {"protected-path", "lock-file"}
+            or RULES[finding.rule] is Meaning.REFUSED
             for finding in self.findings
         )
 
@@ -96,15 +100,18 @@ RULES: dict[str, Meaning] = {
     "binary": Meaning.APPROVAL,
     "too-many-files": Meaning.APPROVAL,
     "too-many-lines": Meaning.APPROVAL,
+    "lock-file": Meaning.APPROVAL,
     "test-file-removed": Meaning.APPROVAL,
     "tests-removed": Meaning.APPROVAL,
     "tests-skipped": Meaning.APPROVAL,
     "tests-deselected": Meaning.APPROVAL,
     "assertion-emptied": Meaning.APPROVAL,
     "assertions-removed": Meaning.APPROVAL,
+    "expectations-changed": Meaning.APPROVAL,
 }
 GATES: dict[str, str] = {
     "protected-path": "protected_path",
+    "lock-file": "protected_path",
     "binary": "binary",
     "too-many-files": "oversized",
     "too-many-lines": "oversized",
@@ -114,6 +121,7 @@ GATES: dict[str, str] = {
     "tests-deselected": WEAKENED_TESTS,
     "assertion-emptied": WEAKENED_TESTS,
     "assertions-removed": WEAKENED_TESTS,
+    "expectations-changed": WEAKENED_TESTS,
 }
 
 
@@ -152,13 +160,15 @@ def examine(diff: str, policy: GuardPolicy, *, task: Task | None = None) -> Verd
     failing = {
         place.path for step in (task.steps if task else ()) for place in step.signal.locations
     }
-    found = [*_size(changes, policy)]
+    found = [*_size(changes, policy), *_locks(changes, task)]
     for change in changes:
         found += _paths(change, policy)
         found += _kinds(change)
         found += _secrets(change)
         found += _tests(change, failing)
-    return Verdict(tuple(found))
+    if not any(_is_code(change) for change in changes):  # then the tests were what was broken
+        found = [finding for finding in found if finding.rule != "expectations-changed"]
+    return Verdict(tuple(found), tuple(note for change in changes for note in _modes(change)))
 
 
 def leaking(diff: str) -> tuple[str, ...]:
@@ -229,6 +239,13 @@ def _size(changes: tuple[Change, ...], policy: GuardPolicy) -> Iterator[Finding]
         )
 
 
+def _locks(changes: tuple[Change, ...], task: Task | None) -> Iterator[Finding]:
+    touched = [path for change in changes for path in change.paths]
+    for path in unneeded_locks(touched, task.steps if task else ()):
+        message = "a lock file changes without its manifest, and no failure asks for it"
+        yield Finding("lock-file", leaks.redact(path), 0, message)
+
+
 def _paths(change: Change, policy: GuardPolicy) -> Iterator[Finding]:
     for path in change.paths:
         shown = leaks.redact(path)
@@ -261,6 +278,18 @@ def _glob(pattern: str) -> re.Pattern[str]:
     translated = re.sub(r"(?:\\\*\\\*/)+", "(?:.*/)?", translated)
     translated = re.sub(r"(?:\\\*){2,}", ".*", translated)
     return re.compile(translated.replace(r"\*", "[^/]*").replace(r"\?", "[^/]"))
+
+
+def _is_code(change: Change) -> bool:
+    return bool(change.added or change.removed) and not is_test(change.path)
+
+
+def _modes(change: Change) -> Iterator[str]:
+    """Tell of a file that becomes executable, or is so no more."""
+    before, after = (bool(mode & 0o111) for mode in (change.old_mode, change.new_mode))
+    if change.new_mode and before != after and (after or change.old_mode):
+        became = "becomes executable" if after else "is executable no more"
+        yield f"{leaks.redact(change.path)} {became}"
 
 
 def _kinds(change: Change) -> Iterator[Finding]:

@@ -294,7 +294,7 @@ def backend_ended(state: Pass, ended: BackendEnded) -> Step:
         session=answer.session,
     )
     if answer.ending is Ending.BUDGET:
-        return _unpaid(state, answer, ended.at)
+        return held.unpaid(state, answer, ended.at)
     if attempt.backend != FIXERS.name and answer.ending not in OUTAGES:
         state = replace(state, reached=True)
     if ended.leaks:
@@ -304,7 +304,9 @@ def backend_ended(state: Pass, ended: BackendEnded) -> Step:
             why = f"{attempt.verification.reason}; sent back: {_why_not(answer)}"
             return _reject(state, why, ended.at)
         return _skip(state, _why_not(answer), ended.at)
-    verdict = guard.examine(ended.diff, state.policy.guard)
+    verdict = guard.examine(ended.diff, state.policy.guard, task=_task(state))
+    for note in verdict.notes:
+        state = _noted(state, note)
     if verdict.blocks:
         reason = "the proposed change was stopped: " + verdict.told
         if verdict.another_way and state.chain and not attempt.qa:
@@ -323,15 +325,6 @@ def backend_ended(state: Pass, ended: BackendEnded) -> Step:
     run = state.open_run
     verify = effects.Verify(run.id, state.pull, run.head, ended.diff, state.proofs)
     return replace(state, diff=ended.diff, phase=Phase.VERIFYING), verify
-
-
-def _unpaid(state: Pass, answer: Answer, at: datetime) -> Step:
-    """Have a person see to a budget that is used up: no backend has another one."""
-    reason = (
-        f"a budget is used up: {guard.redact(answer.detail)}. Raise it, or wait until it begins "
-        "anew, and say /regreen fix"
-    )
-    return escalate(with_attempt(state, unpaid=True), reason, at)
 
 
 def _why_not(answer: Answer) -> str:

@@ -6,6 +6,7 @@ file loses and gains, so that a moved or renamed test does not alarm.
 """
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from bot.domain.values import Value
@@ -51,7 +52,28 @@ COMMENT = re.compile(r"^\s*(#(?!\[)|//|\*|/\*|<!--|--|;)")
 DESELECTED = re.compile(
     r"--deselect\b|--ignore(-glob)?[= ]|\bcollect_ignore|norecursedirs|testPathIgnorePatterns|modulePathIgnorePatterns"
     r"|passWithNoTests|--testNamePattern|\bgrepInvert\b|<skipTests>|-DskipTests|maven\.test\.(skip|failure\.ignore)|ignoreFailures\s*=\s*true"
-    r"|testFailureIgnore|\bfail_under\b|coverageThreshold|--no-fail-on|--exit-zero|\|\| ?(true|:)\b|autotest\s*=\s*false|\btest\s*=\s*false"
+    r"|\bpytest\b.{0,200}\s(-k\b|-m\s*['\"]|--lf\b|--co\b)|addopts.{0,200}\s-[km]\b|--maxfail|-p no:"
+    r"|testFailureIgnore|--no-fail-on|--exit-zero|\|\| ?(true|:)\b|autotest\s*=\s*false|\btest\s*=\s*false"
+)
+
+# What says which tests there are: any change of it is for a person to see.
+CHOOSES = re.compile(
+    r"^\s*['\"]?(testpaths|addopts|python_(files|classes|functions)|testMatch|testRegex|roots|projects)\b"
+)
+# Hooks of pytest that choose tests or judge them, and ends that no failure survives.
+HOOKED = re.compile(
+    r"\bdef pytest_(collection_modifyitems|ignore_collect|collect_\w+|pycollect_\w+|generate_tests|itemcollected"
+    r"|runtest_\w+|pyfunc_call|report_\w+|sessionfinish|exception_interact|deselected|cmdline_\w+|load_initial_conftests)\b"
+    r"|\bdef load_tests\b|__unittest_skip__|__test__\s*=\s*False|\bos\._exit\(|\bprocess\.exit\(0|(sys\.)?exit\(0?\)"
+    r"|TestCase\.(run|__call__)\s*=|\bnode:test\b.{0,80}skip"
+)
+THRESHOLD = re.compile(
+    r"\b(fail[_-]under|branches|functions|lines|statements|minimum|threshold)['\"]?\s*[=: ]\s*(\d{1,3}(?:\.\d+)?)\b"
+)
+# What a test expects: literals, comparisons, and how it asserts. Names may change with the code.
+EXPECTED = re.compile(
+    r"[rbfu]{0,2}(?:'[^'\n]*'|\"[^\"\n]*\"|`[^`\n]*`)|\b\d[\w.]*|\b(?:True|False|None|true|false|null|nil|undefined)\b"
+    r"|[=!<>]=+|[<>]|\b(?:not|in|is)\b|\b(?:assert|to|raises|throws)\w*"
 )
 
 
@@ -76,6 +98,12 @@ def weaknesses(
     old = [(number, line) for number, line in removed if not COMMENT.match(line)]
     if SETTINGS.search(path):
         yield from _more(DESELECTED, old, new, "tests-deselected", "fewer tests would run or count")
+        yield from _chosen(old, new)
+        yield from _lowered(old, new)
+    if is_test(path) or path.endswith(".py"):
+        yield from _more(
+            HOOKED, old, new, "tests-deselected", "a hook that chooses, judges or ends tests"
+        )
     lost = [*_tests(old)]
     gained = [*_tests(new)]
     if len(lost) > len(gained):
@@ -93,6 +121,38 @@ def weaknesses(
     if fewer > 0:
         removed_at = old[0][0] if old else 0
         yield Weakness("assertions-removed", removed_at, _many(fewer, "assertion"))
+    elif changed := _expected(old) - _expected(new):
+        told = ", ".join(sorted(changed))[:120]
+        at = next((number for number, line in new if ASSERTED.search(line)), 0)
+        yield Weakness("expectations-changed", at, f"a test expects something else than {told}")
+
+
+def _chosen(old: Sequence[tuple[int, str]], new: Sequence[tuple[int, str]]) -> Iterator[Weakness]:
+    before = {line.strip() for _, line in old if CHOOSES.search(line)}
+    after = {line.strip(): number for number, line in new if CHOOSES.search(line)}
+    if before - after.keys() or (after.keys() - before and before):
+        at = min(after.values(), default=0)
+        yield Weakness("tests-deselected", at, "which tests run is changed")
+
+
+def _lowered(old: Sequence[tuple[int, str]], new: Sequence[tuple[int, str]]) -> Iterator[Weakness]:
+    """Yield a threshold that is lower than before, or gone."""
+    before, after = _thresholds(old), _thresholds(new)
+    for name, number in before.items():
+        if after.get(name, 0.0) < number:
+            now = f"{after[name]:g}" if name in after else "nothing"
+            yield Weakness("tests-deselected", 0, f"{name} falls from {number:g} to {now}")
+
+
+def _thresholds(lines: Sequence[tuple[int, str]]) -> dict[str, float]:
+    found = [match for _, line in lines for match in THRESHOLD.finditer(line)]
+    return {match[1].replace("-", "_"): float(match[2]) for match in found}
+
+
+def _expected(lines: Sequence[tuple[int, str]]) -> Counter[str]:
+    """Return what the assertions among *lines* expect, however they are laid out."""
+    told = (word for _, line in lines if ASSERTED.search(line) for word in EXPECTED.findall(line))
+    return Counter(word.replace("'", '"') for word in told)
 
 
 def _many(number: int, what: str) -> str:
