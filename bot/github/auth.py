@@ -36,7 +36,7 @@ WORK: Permissions = {
     "actions": "write",
     "checks": "write",
     "contents": "read",
-    "issues": "write",
+    "issues": "read",
     "metadata": "read",
     "pull_requests": "write",
     "statuses": "read",

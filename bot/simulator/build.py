@@ -18,7 +18,7 @@ PERMISSIONS = {
     "actions": "write",
     "checks": "write",
     "contents": "write",
-    "issues": "write",
+    "issues": "read",
     "metadata": "read",
     "pull_requests": "write",
     "statuses": "read",
