@@ -2,6 +2,7 @@
 
 import difflib
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,6 +15,7 @@ from bot.config.explained import Book, Explained
 from bot.config.layers import Settings
 from bot.config.schema import BackendConfig, Configuration
 from bot.domain.errors import ConfigError
+from bot.telemetry.redact import redactor
 
 app = typer.Typer(no_args_is_help=True, help="Look at the configuration.")
 
@@ -64,7 +66,7 @@ def explain(
     """Say what a setting is, who set it and what it means; exit with 2 when it is unknown."""
     found, settings = _read(config)
     book = Book(load.document(found.source), found, settings)
-    told = book.look_up(key)
+    told = [_redacted(one) for one in book.look_up(key)]
     if not told:
         near = difflib.get_close_matches(key, (*book.keys, *_sections(book)), n=3)
         hint = f"; did you mean {', '.join(near)}?" if near else ""
@@ -85,6 +87,13 @@ def explain(
             console.print(f"({_by(one, folder)})", style="dim")
     if unset := [one.key.rpartition(".")[2] for one in told if not one.origin]:
         console.print(f"not set: {', '.join(unset)}", style="dim")
+
+
+def _redacted(one: Explained) -> Explained:
+    """Return it without what looks like a secret: options may hold one, too."""
+    redact = redactor()
+    over = tuple((redact(value), by) for value, by in one.over)
+    return replace(one, value=redact(one.value), over=over)
 
 
 def _print_one(console: Console, one: Explained, folder: str) -> None:
