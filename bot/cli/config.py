@@ -74,7 +74,7 @@ def explain(
         raise typer.Exit(2)
     if as_json:
         plain = [_plain(msgspec.to_builtins(one, enc_hook=str)) for one in told]
-        typer.echo(json.dumps(plain[0] if told[0].key == key else plain, indent=2))
+        typer.echo(json.dumps(plain, indent=2))
         return
     console = Console(highlight=False, markup=False, soft_wrap=True)
     folder = f"{found.source.parent}/" if found.source else ""

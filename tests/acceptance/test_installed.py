@@ -162,7 +162,7 @@ def test_the_documents_show_commands():
     ("place", "words"), [pytest.param(*one, id=" ".join(one[1])) for one in commands()]
 )
 def test_a_documented_command_exists(place, words):
-    depth = 2 if words[0] in {"config", "runs"} else 1
+    depth = 2 if words[0] in {"backends", "config", "runs"} else 1
     told = CliRunner().invoke(cli.app, [*words[:depth], "--help"], env={"COLUMNS": "200"})
     assert told.exit_code == 0, (place, told.output)
     plain = re.sub(r"\x1b\[[0-9;]*m", "", told.output)
