@@ -82,7 +82,7 @@ class EngineFile:
         """Make *wanted* true, and return the settings then in force.
 
         *seen* is the tag that the caller goes by, empty for any. *before* is told of the change
-        when it is known to be valid, and may forbid it by raising.
+        when it is known to be valid and all but made, and may forbid it by raising.
 
         Raises Refusal for what cannot be, Changed when the file is another one than was seen, and
         NeedsPerson when it cannot be written; then nothing has changed.
@@ -96,8 +96,7 @@ class EngineFile:
             if not changes:
                 return state.read
             new = self._checked(state, wish, changes)
-            before(state.read, new.read)
-            _replace(state, new.text)
+            _replace(state, new.text, lambda: before(state.read, new.read))
             return new.read
 
     def _state(self, text: bytes | None = None) -> _State:
@@ -210,8 +209,11 @@ def _decided(key: str, wanted: object, got: object, settings: Settings) -> str:
     return f"it would be {got!r} and not {wanted!r}: another setting decides it{by}"
 
 
-def _replace(state: _State, text: bytes) -> None:
-    """Put *text* in the file's place in one step, with its rights; a link stays a link."""
+def _replace(state: _State, text: bytes, before: Callable[[], None]) -> None:
+    """Put *text* in the file's place in one step, with its rights; a link stays a link.
+
+    *before* is called when nothing but that step is left to do.
+    """
     place = state.path.resolve()
     temporary = ""
     try:
@@ -224,6 +226,7 @@ def _replace(state: _State, text: bytes) -> None:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
+        before()
         if place.read_bytes() != state.text:
             raise Changed
         Path(temporary).replace(place)

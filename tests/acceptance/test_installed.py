@@ -7,6 +7,7 @@ import re
 import shlex
 import subprocess
 import sys
+import tomllib
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -217,6 +218,8 @@ def test_the_wheel_works_in_an_environment_of_its_own(wheel, tmp_path):
         in run(tmp_path, (str(own / "regreen"), "--help"), env).stdout
     )
     assert run(tmp_path, (str(own / "regreen"), "migrate"), env).returncode == 0
+    explained = run(tmp_path, (str(own / "regreen"), "config", "explain", "retry.cap_s"), env)
+    assert "the longest wait" in explained.stdout, explained.stderr
 
 
 def test_the_unit_starts_the_server():
@@ -236,6 +239,10 @@ def test_the_containers_fit_together():
     built = ROOT / "deploy" / service["build"]["context"] / service["build"]["dockerfile"]
     copied = re.findall(r"^COPY (.+) \S+$", built.read_text(encoding="utf-8"), re.MULTILINE)
     assert [name for line in copied for name in line.split() if not (ROOT / name).exists()] == []
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    wheel = project["tool"]["hatch"]["build"]["targets"]["wheel"]
+    named = {name for line in copied for name in line.split()}
+    assert {*wheel["packages"], *wheel["force-include"]} <= named
     mounted = {volume.split(":")[1] for volume in service["volumes"]}
     for variable in ("REGREEN_CONFIG", "REGREEN_PRIVATE_KEY"):
         assert str(Path(service["environment"][variable]).parent) in mounted

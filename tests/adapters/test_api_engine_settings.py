@@ -400,7 +400,7 @@ def test_a_broken_or_missing_file_is_said_with_its_line(server, path):
     assert server.put(review=chain("claude")).status_code == 409
 
 
-def test_a_file_that_cannot_be_replaced_stays_and_the_trail_says_so(path, audit):
+def test_a_file_that_cannot_be_replaced_stays(path, audit):
     folder = path.parent / "mount"
     folder.mkdir()
     (folder / "llm_config.toml").write_text(FILE)
@@ -411,7 +411,20 @@ def test_a_file_that_cannot_be_replaced_stays_and_the_trail_says_so(path, audit)
         assert answer.status_code == 409
         assert "cannot be written" in answer.json()["error"]
         assert long.read_text() == FILE
+        assert server.events() == []
+
+
+def test_a_change_that_fails_at_last_stands_in_the_trail(path):
+    class Meddling(MemoryAudit):
+        def append(self, *event):
+            super().append(*event)
+            path.write_text(f"{FILE}# by hand\n")
+
+    with Server(path, Meddling(Stopped())) as server:
+        answer = server.put(review=chain("claude"))
         kinds = [event["kind"] for event in server.events()]
+    assert answer.status_code == 412
+    assert path.read_text() == f"{FILE}# by hand\n"
     assert kinds == ["engine_settings.changed", "engine_settings.failed"]
 
 
