@@ -11,11 +11,12 @@ from bot.config import build, load, meanings, patterns, routing, shapes
 from bot.config.explained import Book
 
 KEY = "sk-live-canary-0815-4711"
+PLAIN = "hush-4711"  # which does not look like a key
 FILE = f"""\
 [backend]
 order = ["qwen", "gemini"]
 [backends.qwen]
-api_key = "{KEY}"
+api_key = "{PLAIN}"
 timeout = 30
 options = ["-y", "--key={KEY}"]
 base_url = "https://user:{KEY}@h.example/v1"
@@ -156,6 +157,7 @@ def test_no_secret_is_shown(explain, key):
         result = explain(*words, AUTO_CODER_OPENAI_API_KEY=KEY)
         assert result.exit_code == 0
         assert KEY not in result.output
+        assert PLAIN not in result.output
         assert "***" in result.output
 
 
