@@ -54,8 +54,11 @@ FENCED = (
     effects.Rerun,
 )
 # Outcomes are stored, so they are cleaned. These are used as they are: a diff that adds a secret is
-# dropped (`leaking`), and the base branch's own files are read by all its readers anyway.
-EXACT = frozenset({"diff", "repository_config", "manifests", "run_lines"})
+# dropped (`leaking`), the base branch's own files are read by all its readers anyway, and a name
+# that we push to must stay what it is.
+EXACT = frozenset({"diff", "repository_config", "manifests", "run_lines"}) | frozenset(
+    {"repo", "head_repo", "head_branch", "base_branch", "workflow_path", "session"}
+)
 LONGEST_DIFF = 1_000_000  # characters; each diff becomes rows of the engine
 LOGS_READ = 10  # failing checks whose logs one pass reads
 CONFIG = ".github/regreen.toml"

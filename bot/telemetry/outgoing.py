@@ -22,6 +22,8 @@ from bot.domain.ports import Ports
 from bot.domain.runs import Run
 from bot.domain.values import Remote, Secret, Sha
 
+# A local model's "key" may be `ollama`, which is also a word; what is kept must not change by it.
+SHORTEST = 16
 FILTERED = {  # port: the methods whose arguments leave us or are kept
     "comments": ("post", "edit"),
     "checks": ("show",),
@@ -34,11 +36,14 @@ FILTERED = {  # port: the methods whose arguments leave us or are kept
 def guarded(ports: Ports, secrets: Callable[[], Sequence[Secret]]) -> Ports:
     """Return *ports* behind the filter; *secrets* are asked for anew each time, as they change."""
 
+    def known() -> Known:
+        return Known(one for one in secrets() if len(one.reveal()) >= SHORTEST)
+
     def clean(text: str) -> str:
-        return without_formats(Known(secrets()).hidden(text, REDACTED))
+        return without_formats(known().hidden(text, REDACTED))
 
     def ours(text: str) -> bool:
-        return Known(secrets()).within(text)
+        return known().within(text)
 
     filtered: dict[str, Any] = {
         name: Filtered(getattr(ports, name), methods, clean) for name, methods in FILTERED.items()

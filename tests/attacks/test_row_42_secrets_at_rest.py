@@ -7,6 +7,7 @@ filtered (`bot.telemetry.outgoing`).
 
 import base64
 import string
+from dataclasses import fields
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -21,11 +22,12 @@ from bot.domain.answers import Answer, Ending
 from bot.domain.errors import NeedsPerson
 from bot.domain.inert import scrubbed
 from bot.domain.leaks import Known
+from bot.domain.ports import Ports
 from bot.domain.values import Secret, Verification
 from bot.repair.guard import leaking
 from bot.runtime.codec import dump
 from bot.store.memory import MemoryAudit
-from bot.telemetry.outgoing import Filtered, FilteredTrees
+from bot.telemetry.outgoing import Filtered, FilteredTrees, guarded
 from tests.support.scenes import BROKEN, edit
 
 LETTERS = string.ascii_letters + string.digits
@@ -163,3 +165,13 @@ def test_no_secret_of_ours_is_committed(spell):
     port = FilteredTrees(trees, str, lambda _: False)
     port.commit("o/r", "a", diff, "m", AT, None)
     assert trees.diffs[0][2] == diff
+
+
+def test_a_key_that_is_a_word_changes_nothing():
+    """`ollama` is a key that local models take, and may be a backend's name."""
+    audit = MemoryAudit(Clock())
+    named: dict[str, Any] = {field.name: audit for field in fields(Ports)}
+    port = guarded(Ports(**named), lambda: (Secret("ollama"), OURS)).audit
+    port.append("k", "kind", "run", {"backend": "ollama", "said": OURS.reveal()})
+    (row,) = audit.of("run")
+    assert row["detail"] == {"backend": "ollama", "said": "[redacted]"}
