@@ -55,10 +55,9 @@ class Limits:
         family = [top, *top.children(recursive=True)]
         if len(family) > self._config.processes + _OURS:
             return f"more than {self._config.processes} processes"
-        held = [_held(member) for member in family]
-        # Processes of one program share what is shared: it is counted once, at its largest.
-        total = sum(own for own, _ in held) + max(shared for _, shared in held)
-        if total > self._config.memory_mb * MB:
+        # Pages that a fork shares are in the count of each process: look closely if it matters.
+        most = self._config.memory_mb * MB
+        if sum(map(_at_most, family)) > most and sum(map(_share, family)) > most:
             return f"more than {self._config.memory_mb} MB of memory"
         machine = psutil.virtual_memory()
         if machine.available < min(FREE_MB * MB, machine.total // 20):
@@ -91,17 +90,23 @@ def _manners(output: process.Output, watch: Watch) -> process.Fault | None:
     return None
 
 
-def _held(member: psutil.Process) -> tuple[int, int]:
-    """Return the bytes that this process holds alone, and in shared memory; none when it has ended.
+def _at_most(member: psutil.Process) -> int:
+    """Return the bytes of its own and of shared memory that a process uses, 0 when it has ended.
 
-    Files that are mapped do not count: the kernel gives them back at need.
+    Files that are mapped do not count, here and below: the kernel gives them back at need.
     """
-    own = shared = 0
-    with suppress(OSError), open(f"/proc/{member.pid}/status", "rb") as status:  # noqa: PTH123  # a thousand times a look
-        for line in status:
-            if line.startswith(b"RssAnon:"):
-                own = int(line.split()[1]) * 1024
-            elif line.startswith(b"RssShmem:"):
-                shared = int(line.split()[1]) * 1024
-                break
-    return own, shared
+    return _sum(f"/proc/{member.pid}/status", b"RssAnon:", b"RssShmem:") or 0
+
+
+def _share(member: psutil.Process) -> int:
+    """Return the same bytes, but of what several processes share only this one's part."""
+    share = _sum(f"/proc/{member.pid}/smaps_rollup", b"Pss_Anon:", b"Pss_Shmem:")
+    return _at_most(member) if share is None else share
+
+
+def _sum(path: str, *names: bytes) -> int | None:
+    """Return the sum of these lines, which are in kB, or None when they cannot be read."""
+    found = []
+    with suppress(OSError), open(path, "rb") as lines:  # noqa: PTH123  # a thousand times a look
+        found = [int(line.split()[1]) * 1024 for line in lines if line.startswith(names)]
+    return sum(found) if found else None

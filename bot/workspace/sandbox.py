@@ -255,11 +255,11 @@ class Bubblewrap:
         ]
 
     def _limited(self, timeout_s: float) -> list[str]:
-        memory = self._config.memory_mb * limits.MB
+        memory = self._config.memory_mb * limits.MB  # for all; no process may have so much
         return [
             self._prlimit or "prlimit",
             f"--nproc={self._config.processes}",
-            f"--data={memory}",  # not --as: runtimes reserve address space that they never use
+            f"--data={memory * 7 // 8}",  # not --as: runtimes reserve what they never use
             f"--fsize={limits.FILE_MB * limits.MB}",
             f"--nofile={limits.OPEN_FILES}",
             f"--cpu={math.ceil(timeout_s * (os.cpu_count() or 1)) + 1}",

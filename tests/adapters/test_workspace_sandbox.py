@@ -14,8 +14,8 @@ import pytest
 from bot.config.schema import SandboxConfig
 from bot.domain.errors import NeedsPerson
 from bot.domain.ports import Kit, Watch
-from bot.workspace.process import HEAD, TAIL
 from bot.workspace.limits import CIRCLES
+from bot.workspace.process import HEAD, TAIL
 from bot.workspace.sandbox import Bubblewrap, NoSandbox, choose
 from bot.workspace.toolpath import tool_path
 from tests.support.bubblewrap import TOOLS, skip_without_bubblewrap
