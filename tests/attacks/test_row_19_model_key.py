@@ -1,7 +1,7 @@
 """Row 19: the code, or its settings, has an agent speak to an address of its own, key included.
 
 Controls: the key is only in the gateway, on the host: the agent gets one of no use; and there is no
-network, so that whoever obeys such a setting reaches nobody. The canary is a server on this machine.
+network, so that whoever obeys such a setting reaches nobody. The canary is a server of this host.
 """
 
 import socket
@@ -56,7 +56,7 @@ class Obedient:
 
 @contextmanager
 def canary(tree: Path) -> Iterator[Future[bytes]]:
-    """Listen on this machine, where the tree's settings say; what the first caller sends is kept."""
+    """Listen on this machine, where the tree's settings say; keep what the first caller sends."""
     with socket.create_server(("127.0.0.1", 0)) as server, ThreadPoolExecutor(1) as pool:
         (tree / "settings").write_text(f"127.0.0.1:{server.getsockname()[1]}")
 

@@ -6,6 +6,7 @@
 Everything else stays what the product runs, so a test that is held only by something else fails.
 """
 
+import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -42,6 +43,12 @@ def _mounted_below(words: Words) -> Words:
     return [*words[:at], "--dir", f"{TREE}/old/made", *words[at:]]
 
 
+def _with_files(words: Words) -> Words:
+    """Show the host's folder for temporary files."""
+    at, shown = words.index("--bind"), tempfile.gettempdir()
+    return [*words[:at], "--ro-bind", shown, shown, *words[at:]]
+
+
 # What is taken away by changing bubblewrap's words.
 WORDS: Mapping[str, Callable[[Words], Words]] = {
     "network": _dropped("--unshare-net"),
@@ -49,6 +56,7 @@ WORDS: Mapping[str, Callable[[Words], Words]] = {
     "namespaces": _dropped("--disable-userns"),
     "quota": _unbounded,
     "mounts": _mounted_below,
+    "files": _with_files,
     "parent": _dropped("--die-with-parent"),
 }
 
@@ -59,7 +67,7 @@ class Weakened(Bubblewrap):
     controls: Sequence[str] = ()
 
     @property
-    def _lends(self) -> bool:  # type: ignore[override]
+    def _lends(self) -> bool:
         return "user" not in self.controls and Bubblewrap(self._config, TOOLS)._lends
 
     def _world(self, binds: Sequence[Bind], env: Mapping[str, str], kit: Kit) -> Words:
