@@ -30,7 +30,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 _STAGE = Path("/run/regreen-sandbox")  # an empty folder of root's, covered in our namespaces
-_UNSHARE = "/usr/bin/unshare"
+_UNSHARE, _SETPRIV = "/usr/bin/unshare", "/usr/bin/setpriv"  # both of util-linux
 _FIRST, _STEP, _LAST = 1_900_000_000, 1_000, 2_100_000_000  # used by nothing that is known
 _CLONE_NEWNS = 0x20000
 _MS_REC, _MS_SLAVE = 0x4000, 0x80000
@@ -103,6 +103,16 @@ def lent(binds: Sequence[Bind], work: Callable[[Sequence[Bind], int], T]) -> T:
     thread.start()
     thread.join()
     return ended.result()
+
+
+def become(user: int | None) -> list[str]:
+    """Return the words that turn root into a lent user and lead to a command; none for None.
+
+    Not by `Popen`, which forks for it: that takes long where the server has grown large.
+    """
+    if user is None:
+        return []
+    return [_SETPRIV, "--reuid", str(user), "--regid", str(user), "--clear-groups", "--"]
 
 
 def _staged(binds: Sequence[Bind], mapping: int) -> list[Bind]:

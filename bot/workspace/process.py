@@ -109,7 +109,7 @@ def nothing_wrong(_process: psutil.Process, _output: Output) -> Fault | None:
     return None
 
 
-def run(  # noqa: PLR0913  # each says one thing about a command
+def run(
     command: Sequence[str],
     *,
     cwd: Path,
@@ -118,11 +118,9 @@ def run(  # noqa: PLR0913  # each says one thing about a command
     stdin: bytes = b"",
     stop: Callable[[], bool] = never,
     fault: Judge = nothing_wrong,
-    user: int | None = None,
 ) -> Finished:
     """Run *command* to its end, which comes by itself, by time, by `stop` or by a `fault`.
 
-    Root may have it run as another *user*, whose group has the same number and who is in no other.
     Exit code 127 means that it could not be started, 128+n that signal n ended it.
     """
     began = time.monotonic()
@@ -130,7 +128,7 @@ def run(  # noqa: PLR0913  # each says one thing about a command
         source.write(stdin)
         source.seek(0)
         try:
-            process = _start(command, cwd, env, source, user)
+            process = _start(command, cwd, env, source)
         except OSError as error:
             text = f"{command[0]}: {error.strerror}\n"
             return Finished(exit_code=127, output=text, seconds=time.monotonic() - began)
@@ -193,11 +191,7 @@ def kill_marked(name: str, value: str) -> None:
 
 
 def _start(
-    command: Sequence[str],
-    cwd: Path,
-    env: Mapping[str, str],
-    source: IO[bytes],
-    user: int | None,
+    command: Sequence[str], cwd: Path, env: Mapping[str, str], source: IO[bytes]
 ) -> subprocess.Popen[bytes]:
     return subprocess.Popen(  # noqa: S603  # what runs is decided by the caller, in its sandbox
         command,
@@ -207,9 +201,6 @@ def _start(
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         start_new_session=True,
-        user=user,
-        group=user,
-        extra_groups=None if user is None else (),
     )
 
 

@@ -134,14 +134,13 @@ class Bubblewrap:
 
             def perform(binds: Sequence[Bind], user: int | None) -> Finished:
                 return process.run(
-                    [*self._world(binds, env or {}, kit), *inside],
+                    [*lesser.become(user), *self._world(binds, env or {}, kit), *inside],
                     cwd=Path("/"),
                     env=self.environment,
                     timeout_s=timeout_s,
                     stdin=stdin,
                     stop=stop,
                     fault=watched.fault,
-                    user=user,
                 )
 
             binds = self._binds(tree, kit)
@@ -163,8 +162,9 @@ class Bubblewrap:
             binds = self._binds(Path(tree), NO_KIT)
 
             def perform(binds: Sequence[Bind], user: int | None) -> Finished:
-                words = [*self._world(binds, {}, NO_KIT), "touch", "tried"]
-                return process.run(words, cwd=Path("/"), env={}, timeout_s=20, user=user)
+                world = self._world(binds, {}, NO_KIT)
+                words = [*lesser.become(user), *world, "touch", "tried"]
+                return process.run(words, cwd=Path("/"), env={}, timeout_s=20)
 
             return lesser.lent(binds, perform) if lent else perform(binds, None)
 

@@ -1,7 +1,7 @@
 """What does it cost to run a command in the sandbox? `true`, started again and again.
 
-Beside it, turn by turn in one run: `true` by itself, and bubblewrap with the fewest flags that start
-anything in a network of its own. The self-test, which runs once at the start, is measured too.
+Beside it, turn by turn in one run: `true` by itself, and bubblewrap with the fewest flags that
+start anything in a network of its own. The self-test, which runs once, is measured too.
 """
 
 import os
