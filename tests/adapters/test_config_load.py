@@ -414,7 +414,7 @@ def test_own_sections_reach_the_policy(read):
             id="synthesis",
         ),
         pytest.param(
-            "[sandbox]\ndriver = 'docker'\n",
+            "[sandbox]\ndriver = 'gvisor'\n",
             "llm_config.toml:2: sandbox.driver must be bubblewrap or none, not 'docker'",
             id="a choice",
         ),
