@@ -21,11 +21,13 @@ import subprocess
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import ExitStack, contextmanager
 from contextvars import copy_context
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
+
+from bot.domain.errors import NeedsPerson
 
 T = TypeVar("T")
 
@@ -87,8 +89,8 @@ _USERS = Users()
 def lent(binds: Sequence[Bind], work: Callable[[Sequence[Bind], int], T]) -> T:
     """Return what *work* returns, given the binds as a user may see them, and that user.
 
-    It runs in a thread of its own, whose mounts end with it. Raises OSError when this kernel or
-    file system cannot do it.
+    It runs in a thread of its own, whose mounts end with it. Raises OSError when this kernel cannot
+    do it, NeedsPerson when the file system cannot.
     """
     context, ended = copy_context(), Future[T]()
 
@@ -120,18 +122,22 @@ def _staged(binds: Sequence[Bind], mapping: int) -> list[Bind]:
     _STAGE.mkdir(mode=0o755, exist_ok=True)
     _called(_libc.unshare(_CLONE_NEWNS))
     _called(_libc.mount(None, b"/", None, _MS_REC | _MS_SLAVE, None))
-    held = [(bind, _opened(bind, mapping)) for bind in binds if bind.own or bind.source.exists()]
-    _called(_libc.mount(b"tmpfs", bytes(_STAGE), b"tmpfs", 0, b"mode=755,size=1m"))
     staged = []
-    for number, (bind, descriptor) in enumerate(held):
-        place = _STAGE / str(number)
-        if bind.source.is_dir():
-            place.mkdir(mode=0o755)
-        else:
-            place.touch()
-        _system(_MOVE_MOUNT, descriptor, b"", _AT_FDCWD, bytes(place), _FROM_DESCRIPTOR)
-        os.close(descriptor)
-        staged.append(replace(bind, source=place))
+    with ExitStack() as opened:
+        held = []
+        for bind in binds:
+            if bind.own or bind.source.exists():
+                held.append((bind, bind.source.is_dir(), _opened(bind, mapping)))
+                opened.callback(os.close, held[-1][2])
+        _called(_libc.mount(b"tmpfs", bytes(_STAGE), b"tmpfs", 0, b"mode=755,size=1m"))
+        for number, (bind, is_folder, descriptor) in enumerate(held):
+            place = _STAGE / str(number)
+            if is_folder:
+                place.mkdir(mode=0o755)
+            else:
+                place.touch()
+            _system(_MOVE_MOUNT, descriptor, b"", _AT_FDCWD, bytes(place), _FROM_DESCRIPTOR)
+            staged.append(replace(bind, source=place))
     return staged
 
 
@@ -139,11 +145,19 @@ def _opened(bind: Bind, mapping: int) -> int:
     """Return a descriptor of a new mount of the source, that is nowhere yet."""
     flags = _CLONED | os.O_CLOEXEC | (0 if bind.own else _AT_RECURSIVE)
     descriptor = _system(_OPEN_TREE, _AT_FDCWD, bytes(bind.source), flags)
-    # A door may lie in memory, which translates since Linux 6.3: then its mode decides.
-    with suppress(OSError) if bind.door else nullcontext():
-        if bind.own or bind.door:
-            wanted = struct.pack("=QQQQ", _IDMAP, 0, 0, mapping)
-            _system(_MOUNT_SETATTR, descriptor, b"", _AT_EMPTY_PATH, wanted, len(wanted))
+    if not bind.own and not bind.door:
+        return descriptor
+    wanted = struct.pack("=QQQQ", _IDMAP, 0, 0, mapping)
+    try:
+        _system(_MOUNT_SETATTR, descriptor, b"", _AT_EMPTY_PATH, wanted, len(wanted))
+    except OSError as error:
+        if bind.own:
+            os.close(descriptor)
+            raise NeedsPerson(
+                f"{bind.source} lies in a file system that cannot lend it to a user of the "
+                f"sandbox ({error.strerror}): run the server as another user than root."
+            ) from error
+        # A door may lie in memory, which translates since Linux 6.3: then its mode decides.
     return descriptor
 
 

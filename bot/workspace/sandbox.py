@@ -153,7 +153,7 @@ class Bubblewrap:
             return False
         try:
             return self._trial(lent=True).exit_code == 0
-        except OSError:
+        except (OSError, NeedsPerson):
             return False
 
     def _trial(self, *, lent: bool) -> Finished:

@@ -415,7 +415,7 @@ def test_own_sections_reach_the_policy(read):
         ),
         pytest.param(
             "[sandbox]\ndriver = 'gvisor'\n",
-            "llm_config.toml:2: sandbox.driver must be bubblewrap or none, not 'docker'",
+            "2: sandbox.driver must be bubblewrap, podman, docker or none, not 'gvisor'",
             id="a choice",
         ),
         pytest.param(

@@ -585,3 +585,10 @@ def test_a_circle_of_links_ends(tmp_path):
     (bin_ / "a").symlink_to(bin_ / "b")
     (bin_ / "b").symlink_to(bin_ / "a")
     assert tool_path(str(bin_)).shown == (bin_,)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root lends users")
+def test_a_file_system_that_cannot_translate_owners_is_told():
+    """/proc is one that every machine has; a tree there would need a person."""
+    with pytest.raises(NeedsPerson, match="/proc/sys lies in a file system that cannot lend it"):
+        lent([Bind(Path("/proc/sys"), "/tree", own=True)], lambda binds, _: binds)
