@@ -50,7 +50,8 @@ def read(job: Job, finished: Finished) -> Answer:
 
 
 def _flags(job: Job) -> tuple[Flag, ...]:
-    mode = "danger-full-access" if job.sandbox.name == "bubblewrap" else "workspace-write"
+    ours = job.sandbox.name in {"bubblewrap", "podman", "docker"}
+    mode = "danger-full-access" if ours else "workspace-write"
     provider = (
         f'{{name="regreen",base_url="{job.url}/v1",env_key="{_KEY}",wire_api="responses",'
         f"request_max_retries={job.retries},stream_max_retries={job.retries},"

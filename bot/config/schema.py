@@ -305,10 +305,12 @@ class BackendConfig:
 class SandboxConfig:
     """How untrusted code is run; `paths` are further read-only folders that it may see."""
 
-    driver: str = "bubblewrap"  # or "none", only by name
+    driver: str = "bubblewrap"  # or "podman", "docker"; "none" only by name
+    image: str = ""  # what containers are made from, for podman and docker
     paths: tuple[str, ...] = ()
     memory_mb: int = 4096
     processes: int = 1024
+    disk_mb: int = 8192  # how much of the disk one command may use up
     workers: int = 2  # backends and verifications at work at one time
 
 

@@ -194,10 +194,12 @@ class AgentChainKeys(Value, frozen=True):
 class SandboxKeys(Value, frozen=True):
     """`[sandbox]`."""
 
-    driver: Literal["bubblewrap", "none"] | None = None
+    driver: Literal["bubblewrap", "podman", "docker", "none"] | None = None
+    image: str | None = None
     paths: tuple[str, ...] | None = None
     memory_mb: AtLeastOne | None = None
     processes: AtLeastOne | None = None
+    disk_mb: AtLeastOne | None = None
     workers: AtLeastOne | None = None
 
 
@@ -280,7 +282,7 @@ _CHOICES = {
     "approvals.role": "write or admin",
     "fallback_system.compare": f"two of {', '.join(Strategy)}",
     "fallback_system.strategy": f"one of {', '.join(Strategy)}",
-    "sandbox.driver": "bubblewrap or none",
+    "sandbox.driver": "bubblewrap, podman, docker or none",
     "retry.retries": f"for types of failure: {', '.join(FailureType)}",
     "retry.multipliers": f"for types of failure: {', '.join(FailureType)}",
 }

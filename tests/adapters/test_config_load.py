@@ -414,8 +414,8 @@ def test_own_sections_reach_the_policy(read):
             id="synthesis",
         ),
         pytest.param(
-            "[sandbox]\ndriver = 'docker'\n",
-            "llm_config.toml:2: sandbox.driver must be bubblewrap or none, not 'docker'",
+            "[sandbox]\ndriver = 'gvisor'\n",
+            "2: sandbox.driver must be bubblewrap, podman, docker or none, not 'gvisor'",
             id="a choice",
         ),
         pytest.param(
