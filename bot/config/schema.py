@@ -303,13 +303,20 @@ class BackendConfig:
 
 @dataclass(frozen=True, slots=True)
 class SandboxConfig:
-    """How untrusted code is run; `paths` are further read-only folders that it may see."""
+    """How untrusted code is run; `paths` are further read-only folders that it may see.
+
+    `fetch` lists the hosts that a set-up may fetch from, `name`, `*.name`, `name:port` or an
+    address; `fetch_mb` bounds one set-up, `snapshots_mb` all stored set-ups together (0: none).
+    """
 
     driver: str = "bubblewrap"  # or "none", only by name
     paths: tuple[str, ...] = ()
     memory_mb: int = 4096
     processes: int = 1024
     workers: int = 2  # backends and verifications at work at one time
+    fetch: tuple[str, ...] = ()
+    fetch_mb: int = 2048
+    snapshots_mb: int = 4096
 
 
 @dataclass(frozen=True, slots=True)

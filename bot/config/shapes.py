@@ -199,6 +199,9 @@ class SandboxKeys(Value, frozen=True):
     memory_mb: AtLeastOne | None = None
     processes: AtLeastOne | None = None
     workers: AtLeastOne | None = None
+    fetch: tuple[str, ...] | None = None
+    fetch_mb: AtLeastOne | None = None
+    snapshots_mb: Count | None = None
 
 
 class BudgetKeys(Value, frozen=True):

@@ -36,7 +36,8 @@ from bot.workspace.toolpath import host_path, tool_path
 HOME = "/home/regreen"
 TREE = "/tree"
 _ETC = Path(__file__).parent / "etc"
-_OURS = "/run/regreen"  # inside: the bridge and its socket
+_OURS = "/run/regreen"  # inside: the bridge and its socket, and the folder that a kit shows
+SHOWN = f"{_OURS}/shown"
 _PORT = 8101  # inside, on a loopback that is the sandbox's own
 _PYTHON = Path(sys.executable).resolve()
 _HOST_ETC = ("/etc/alternatives", "/etc/ld.so.cache", "/etc/ssl", "/etc/pki", "/etc/localtime")
@@ -202,6 +203,7 @@ class Bubblewrap:
             *("--proc", "/proc", "--dev", "/dev", *small, "/tmp", *home),  # noqa: S108
             *self._shown,
             *self._gateway(kit),
+            *(() if kit.shown is None else ("--ro-bind", str(kit.shown), SHOWN)),
             *("--bind", str(tree), TREE, "--remount-ro", "/", "--chdir", TREE),
             *variables,
             "--",
