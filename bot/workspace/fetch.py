@@ -256,7 +256,8 @@ class _Relay:
         at = urlsplit(request.target.decode("ascii"))
         target = (at.path or "/") + (f"?{at.query}" if at.query else "")
         host = f"[{wanted.host}]" if ":" in wanted.host else wanted.host
-        headers = [(b"Host", f"{host}:{wanted.port}".encode()), (b"Connection", b"close")]
+        host = host if wanted.port == _HTTP else f"{host}:{wanted.port}"
+        headers = [(b"Host", host.encode()), (b"Connection", b"close")]
         headers += _without(request.headers, _OF_THE_HOP | _OF_BODIES | {b"host"})
         asked = h11.Request(method=request.method, target=target, headers=headers)
         self._server.sendall(
