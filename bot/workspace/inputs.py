@@ -49,7 +49,7 @@ _WITH_VALUE = frozenset(
 )
 _LISTS = frozenset({"-r", "--requirement", "-c", "--constraint"})
 _LOCAL = re.compile(rb"\bpath\s*=|\bworkspace\b|\bdevelop\s*=")  # code of the tree is installed
-_VENV = re.compile(r"(\S*/)?(python[\d.]* -m venv|virtualenv|uv venv)( --?[\w-]+)*( [\w./-]+)?")
+_VENV = re.compile(r"(\S*/)?(python[\d.]* -m venv|virtualenv|uv venv)( --?[\w-]+| [\w./][\w./-]*)*")
 _PIP = re.compile(r"(?:(?:\S*/)?python[\d.]* -m |\S*/|uv )?pip[\d.]* install (?P<words>.+)")
 _PLAIN = re.compile(r"set -\w+|mkdir (-p )?[\w./-]+|corepack enable|(\.|source) [\w./-]+/activate")
 _NAMED = re.compile(r"[A-Za-z0-9][\w.-]*(\[[\w,. -]+\])?(\s*[=<>!~]=?\s*[\w.*+!,<>=~ -]+)?")
