@@ -88,7 +88,7 @@ def seen(tree: Path, scripts: Sequence[str], surroundings: str) -> Seen | None:
 
     `surroundings` says what else decides about the result: the sandbox and its tools.
     """
-    files: dict[str, Given] = {}
+    files, read = dict[str, Given](), 0
     try:
         for script in scripts:
             at = PurePosixPath()
@@ -96,10 +96,12 @@ def seen(tree: Path, scripts: Sequence[str], surroundings: str) -> Seen | None:
                 if words[0] == "cd" and len(words) == 2:  # noqa: PLR2004  # and its folder
                     at /= _inside(words[1])
                     continue
-                files |= {one.path: one for one in _needs(tree, at, words)}
+                for one in _needs(tree, at, words):
+                    files[one.path] = one
+                    read += len(one.content)
+                    if read > _MOST_BYTES:
+                        return None
     except (_Whole, OSError, ValueError, RecursionError):
-        return None
-    if sum(len(one.content) for one in files.values()) > _MOST_BYTES:
         return None
     digest = hashlib.sha256()
     for part in (_FORM, surroundings, *scripts):
@@ -158,11 +160,12 @@ def _needs(tree: Path, at: PurePosixPath, words: list[str]) -> Iterable[Given]:
 
 
 def _pip(tree: Path, at: PurePosixPath, words: list[str]) -> Iterator[Given]:
-    waiting = iter(words)
+    waiting, read = iter(words), set[str]()
     for word in waiting:
         option, equals, value = word.partition("=")
         if option in _LISTS:
-            yield from _requirements(tree, at / _inside(value if equals else next(waiting, "")))
+            path = at / _inside(value if equals else next(waiting, ""))
+            yield from _requirements(tree, path, read)
         elif option in _WITH_VALUE:
             if not equals:
                 next(waiting, "")
@@ -175,8 +178,11 @@ def _pip(tree: Path, at: PurePosixPath, words: list[str]) -> Iterator[Given]:
             raise _Whole
 
 
-def _requirements(tree: Path, path: PurePosixPath) -> Iterator[Given]:
+def _requirements(tree: Path, path: PurePosixPath, read: set[str]) -> Iterator[Given]:
     """Yield a requirements file and those that it leads to; one that names a path is too much."""
+    if str(path) in read:
+        return
+    read.add(str(path))
     given = _file(tree, str(path))
     yield given
     for written in given.content.decode().splitlines():
@@ -185,7 +191,7 @@ def _requirements(tree: Path, path: PurePosixPath) -> Iterator[Given]:
         if not words or words[0].startswith("--hash"):
             continue
         if words[0] in _LISTS and len(words) == 2:  # noqa: PLR2004  # the option and its file
-            yield from _requirements(tree, path.parent / _inside(words[1]))
+            yield from _requirements(tree, path.parent / _inside(words[1]), read)
         elif words[0].startswith("-"):
             if words[0] not in _WITH_VALUE | {
                 "--pre",

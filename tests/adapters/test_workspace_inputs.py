@@ -1,5 +1,7 @@
 """What a stored set-up is known by, and which set-ups depend on the whole tree."""
 
+import os
+
 import pytest
 
 from bot.workspace.inputs import seen
@@ -140,6 +142,22 @@ def test_a_link_is_not_followed(tree):
     found = seen(tree, ["npm ci"], "")
     assert found is not None
     assert {one.path for one in found.files} == LOCKED
+
+
+def test_lists_that_lead_in_circles_are_read_once(tree):
+    (tree / "a.txt").write_text("-r b.txt\n" * 40)
+    (tree / "b.txt").write_text("-r a.txt\n" * 40 + "-r c.txt\n")
+    (tree / "c.txt").write_text("demo\n")
+    found = seen(tree, ["pip install -r a.txt -r a.txt"], "")
+    assert found is not None
+    assert [one.path for one in found.files] == ["a.txt", "b.txt", "c.txt"]
+
+
+def test_what_is_too_large_is_not_read_to_its_end(tree):
+    for name in ("web", "libs", "src"):
+        (tree / name / "yarn.lock").touch()
+        os.truncate(tree / name / "yarn.lock", 30 * 1024 * 1024)
+    assert seen(tree, ["npm ci"], "") is None
 
 
 def test_the_key_names_all_that_is_seen_and_nothing_else(tree):

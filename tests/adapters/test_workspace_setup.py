@@ -1,10 +1,15 @@
 """Set-ups: what may be fetched, what is stored and for whom, and that it is never half of it."""
 
+import base64
+import hashlib
+import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tarfile
 import threading
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -19,6 +24,7 @@ from bot.workspace.sandbox import Bubblewrap, NoSandbox
 from bot.workspace.setup import Setup
 from bot.workspace.snapshots import Snapshots
 from tests.support.bubblewrap import TOOLS, skip_without_bubblewrap
+from tests.support.fetching import Web
 from tests.support.setups import OURS, THEIRS, gatekeeper, index, stored, tree, verified
 
 VENV = "python -m venv .venv --without-pip"
@@ -66,6 +72,47 @@ def test_it_is_installed_once_and_then_proved_without_any_network(tmp_path):
     assert made.output.startswith("taken from the stored set-up ")
     assert (made.fetched, proved.exit_code, proved.output) == ((), 0, "held\nheld\n")
     assert len(web.asked) == asked
+
+
+def package(name: str, code: str) -> tuple[bytes, str]:
+    """Return a package of one file as npm packs it, and its integrity."""
+    made = io.BytesIO()
+    with tarfile.open(fileobj=made, mode="w:gz") as archive:
+        about = json.dumps({"name": name, "version": "1.0.0", "main": "index.js"})
+        for path, text in (("package.json", about), ("index.js", code)):
+            info = tarfile.TarInfo(f"package/{path}")
+            info.size = len(text)
+            archive.addfile(info, io.BytesIO(text.encode()))
+    digest = base64.b64encode(hashlib.sha512(made.getvalue()).digest()).decode()
+    return made.getvalue(), f"sha512-{digest}"
+
+
+def test_the_same_with_npm(tmp_path):
+    if shutil.which("npm", path=TOOLS) is None:
+        pytest.skip("npm is not installed")
+    packed, integrity = package("demo", "module.exports = 42\n")
+    with Web({"/demo.tgz": packed}).served() as web:
+        keeper = gatekeeper(tmp_path / "data", fetch=(f"127.0.0.1:{web.port}",))
+        demo = {
+            "version": "1.0.0",
+            "resolved": f"http://127.0.0.1:{web.port}/demo.tgz",
+            "integrity": integrity,
+        }
+        about = {"name": "x", "version": "1.0.0", "dependencies": {"demo": "1.0.0"}}
+        lock = {"name": "x", "version": "1.0.0", "lockfileVersion": 3}
+        lock["packages"] = {"": about, "node_modules/demo": demo}
+        files = {"package__json": json.dumps(about), "package-lock__json": json.dumps(lock)}
+        commands = (
+            ("setup", "npm ci --no-audit --no-fund --no-update-notifier"),
+            ("test", "node -e \"console.log(require('demo'))\""),
+        )
+        made, proved = verified(keeper, tree(tmp_path / "1", **files), *commands)
+        assert made.passed, made.output
+        assert proved.output == "42\n"
+        assert [line.refused for line in made.fetched] == [""]
+    used, proved = verified(keeper, tree(tmp_path / "2", **files), *commands)
+    assert (used.snapshot, proved.output) == (made.snapshot, "42\n")
+    assert used.output.startswith("taken from the stored set-up ")
 
 
 def test_what_is_refused_is_told_and_stands_in_the_artifact(tmp_path):

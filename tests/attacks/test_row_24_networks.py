@@ -24,23 +24,24 @@ from tests.support.fetching import Web, get, say, status
 # Each line tells what was reached; nothing told is nothing reached.
 PROBE = """
 import os, socket, sys
-port, abstract, path = int(sys.argv[1]), sys.argv[2], sys.argv[3]
+port, abstract, path, near = int(sys.argv[1]), *sys.argv[2:4], len(sys.argv) > 4
 targets = [("127.0.0.1", port), ("127.1.2.3", port), ("0.0.0.0", port), ("::1", port),
     ("::ffff:127.0.0.1", port), ("169.254.169.254", 80), ("fd00:ec2::254", 80),
     ("100.100.100.200", 80), ("168.63.129.16", 80), ("10.0.0.1", 80), ("172.17.0.1", 2375),
     ("192.168.0.1", 80), ("8.8.8.8", 53), ("1.1.1.1", 443), ("2606:4700:4700::1111", 443)]
-for target in targets:
+for target in targets[:1] if near else targets:
     try: socket.create_connection(target, 2).close(); print("reached", *target)
     except OSError: pass
 four, six = socket.AF_INET, socket.AF_INET6
-for family, target in ((four, ("8.8.8.8", 53)), (four, ("169.254.169.254", 53)),
+for family, target in () if near else ((four, ("8.8.8.8", 53)), (four, ("169.254.169.254", 53)),
                        (four, ("255.255.255.255", 67)), (six, ("ff02::1", 53))):
     try:
         with socket.socket(family, socket.SOCK_DGRAM) as one:
             one.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
             one.sendto(b"x", target); print("sent to", target)
     except OSError: pass
-for name in ("localhost.", "example.com", "metadata.google.internal", "host.docker.internal"):
+names = ("localhost.", "example.com", "metadata.google.internal", "host.docker.internal")
+for name in () if near else names:
     try:
         found = {one[4][0] for one in socket.getaddrinfo(name, 80)} - {"127.0.0.1", "::1"}
         if found: print("resolved", name, found)
@@ -98,11 +99,13 @@ def host() -> Iterator[tuple[int, str, list[str]]]:
                 thread.join()
 
 
-def probed(sandbox: Bubblewrap, root: Path, kit: Kit = NO_KIT) -> tuple[Sequence[str], list[str]]:
+def probed(
+    sandbox: Bubblewrap, root: Path, kit: Kit = NO_KIT, *more: str
+) -> tuple[Sequence[str], list[str]]:
     """Return what the probe told of, and who came to the host's sockets."""
     (root / "tree").mkdir()
     with host() as (port, name, came):
-        command = ("python", "-c", PROBE, str(port), name, str(root / "other"))
+        command = ("python", "-c", PROBE, str(port), name, str(root / "other"), *more)
         ended = sandbox.run(command, root / "tree", timeout_s=60, kit=kit)
     assert ended.exit_code == 0, ended.output
     return ended.output.splitlines(), came
@@ -145,7 +148,7 @@ def test_what_a_port_of_the_sandbox_leads_to_is_the_socket_alone(sandbox, tmp_pa
 
 def test_it_would_be_reached_in_the_hosts_network(tmp_path):
     skip_without_bubblewrap()
-    told, came = probed(Open(SandboxConfig(), TOOLS), tmp_path)
+    told, came = probed(Open(SandboxConfig(), TOOLS), tmp_path, NO_KIT, "near")
     assert {"port", "abstract"} <= set(came)
     assert any(line.startswith("reached 127.0.0.1") for line in told)
 

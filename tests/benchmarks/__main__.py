@@ -2,7 +2,7 @@
 
 from rich.console import Console
 
-from tests.benchmarks import classify, gateway, intake, routing, trees
+from tests.benchmarks import classify, gateway, intake, routing, setups, trees
 
 if __name__ == "__main__":
     classify.run(Console())
@@ -10,3 +10,4 @@ if __name__ == "__main__":
     intake.run(Console())
     gateway.run(Console())
     trees.run(Console())
+    setups.run(Console())

@@ -19,11 +19,12 @@ OURS = Ground("o/r", trusted=True)
 THEIRS = Ground("o/r", trusted=False)
 
 
-def wheel(name: str, version: str, code: str) -> bytes:
-    """Return a wheel of one module."""
+def wheel(name: str, version: str, code: str, **modules: str) -> bytes:
+    """Return a wheel of one module, or more."""
     about = f"{name}-{version}.dist-info"
     files = {
         f"{name}.py": code,
+        **{f"{module}.py": text for module, text in modules.items()},
         f"{about}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n",
         f"{about}/WHEEL": "Wheel-Version: 1.0\nGenerator: t\nRoot-Is-Purelib: true\n"
         "Tag: py3-none-any\n",
