@@ -15,7 +15,7 @@ import os
 import platform
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
 
@@ -36,6 +36,7 @@ from bot.workspace.toolpath import host_path, tool_path
 
 NAME = "setup"  # of the command that sets up
 NOWHERE = Ground()
+_NO_MATTER = frozenset({"memory_mb", "processes", "workers", "fetch_mb", "snapshots_mb"})
 _COPY_S = 600.0
 _KEY = 12  # digits of a key that people are shown
 _COPY = f"cp -a --reflink=auto {SHOWN}/tree/. {TREE}/ && cp -a --reflink=auto {SHOWN}/home/. ~/"
@@ -207,8 +208,10 @@ class Setup:
             except OSError:
                 continue
             digest.update(f"{folder}\0{told.st_ino}\0{told.st_mtime_ns}\0".encode())
-        described = (self._sandbox.name, platform.machine(), self._config.fetch, self._config.paths)
-        return f"{described} {digest.hexdigest()}"
+        settings = {
+            name: value for name, value in asdict(self._config).items() if name not in _NO_MATTER
+        }
+        return f"{self._sandbox.name} {platform.machine()} {settings} {digest.hexdigest()}"
 
     # --- running ---
 

@@ -185,6 +185,22 @@ def with_tools(tmp_path: Path, bin_: Path) -> LocalGatekeeper:
     return LocalGatekeeper(sandbox, root, Setup(sandbox, root, path=path))
 
 
+def test_what_only_its_owner_may_read_is_copied_as_well(tmp_path):
+    bin_ = tmp_path / "bin"
+    bin_.mkdir()
+    make = "umask 077; mkdir -p ~/go/x .tools; echo h > ~/go/x/f; echo t > .tools/f"
+    script = f"{make}; chmod 500 ~/go/x"
+    (bin_ / "go").write_text(f"#!/bin/sh\n{script}\n")
+    (bin_ / "go").chmod(0o755)
+    keeper = with_tools(tmp_path, bin_)
+    commands = (("setup", "go mod download"), ("test", "cat ~/go/x/f .tools/f"))
+    told = []
+    for number in range(2):
+        made, looked = verified(keeper, tree(tmp_path / f"{number}"), *commands)
+        told.append((made.output[:5], bool(made.snapshot), looked.output))
+    assert told == [("", True, "h\nt\n"), ("taken", True, "h\nt\n")]
+
+
 # --- Who stores, who uses ---------------------------------------------------------------------
 
 

@@ -8,9 +8,10 @@ network, and by a list that holds the address.
 import os
 import socket
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -67,8 +68,8 @@ with open("/proc/net/dev") as seen:
 class Open(Bubblewrap):
     """The sandbox without its own network."""
 
-    def _world(self, tree: Path, env: Mapping[str, str], kit: Kit) -> list[str]:
-        return [word for word in super()._world(tree, env, kit) if word != "--unshare-net"]
+    def _world(self, *given: Any) -> list[str]:
+        return [word for word in super()._world(*given) if word != "--unshare-net"]
 
 
 @contextmanager

@@ -5,8 +5,8 @@ the tree, known by the hash of all that it saw, kept for one repository, and sho
 Switched off here by saying that a run is to be trusted, and by a sandbox that shows it writable.
 """
 
-from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -101,8 +101,8 @@ def test_it_would_store_something_if_it_were_believed(tmp_path):
 class Writable(Bubblewrap):
     """A sandbox that shows a stored set-up as it shows the tree."""
 
-    def _world(self, tree: Path, env: Mapping[str, str], kit: Kit) -> list[str]:
-        words = super()._world(tree, env, kit)
+    def _world(self, *given: Any) -> list[str]:
+        words = super()._world(*given)
         if SHOWN in words:
             words[words.index(SHOWN) - 2] = "--bind"
         return words
