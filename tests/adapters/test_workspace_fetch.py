@@ -256,6 +256,13 @@ def test_a_name_is_asked_for_once_and_its_answer_is_where_we_go(web):
     assert web.asked[0][2]["Host"] == f"a.example:{web.port}"
 
 
+def test_the_system_s_own_resolver_is_asked_in_earnest(web):
+    with FetchProxy([f"localhost:{web.port}"]).open() as visit:
+        answer = get(visit.socket, f"http://localhost:{web.port}/page")
+    assert b"which is not a public address" in answer
+    assert web.asked == []
+
+
 @pytest.mark.parametrize("tunnel", [False, True])
 def test_the_limit_of_size_cuts(web, tunnel):
     with FetchProxy([f"127.0.0.1:{web.port}"], most_mb=1).open() as visit:
