@@ -50,6 +50,7 @@ from bot.workspace import sandbox as sandboxes
 from bot.workspace.checks import LocalGatekeeper
 from bot.workspace.cleanup import Cleaner
 from bot.workspace.retention import Retention
+from bot.workspace.setup import Setup
 from bot.workspace.toolpath import host_path
 from bot.workspace.upkeep import Upkeep
 from bot.workspace.worktree import GitTrees, Reuse
@@ -153,9 +154,11 @@ def build(
         reuse=Reuse(each=0) if sandbox.name == "none" else None,
     )
     trees.sweep()
+    setup = Setup(sandbox, server.data_dir, config=configuration.sandbox, cleaner=cleaner)
     upkeep = Upkeep(
         cleaner.round,
         trees.tidy,
+        setup.round,
         Retention(server.data_dir, lambda: watched.current().retention).round,
     )
     ledger = SqlLedger(database)
@@ -167,7 +170,7 @@ def build(
             comments=github.comments,
             repos=github.repos,
             trees=trees,
-            gatekeeper=LocalGatekeeper(sandbox, server.data_dir),
+            gatekeeper=LocalGatekeeper(sandbox, server.data_dir, setup),
             backends=Registry(
                 watched.current,
                 sandbox,

@@ -303,7 +303,11 @@ class BackendConfig:
 
 @dataclass(frozen=True, slots=True)
 class SandboxConfig:
-    """How untrusted code is run; `paths` are further read-only folders that it may see."""
+    """How untrusted code is run; `paths` are further read-only folders that it may see.
+
+    `fetch` lists the hosts that a set-up may fetch from, `name`, `*.name`, `name:port` or an
+    address; `fetch_mb` bounds one set-up, `snapshots_mb` all stored set-ups together (0: none).
+    """
 
     driver: str = "bubblewrap"  # or "podman", "docker"; "none" only by name
     image: str = ""  # what containers are made from, for podman and docker
@@ -312,6 +316,9 @@ class SandboxConfig:
     processes: int = 1024
     disk_mb: int = 8192  # how much of the disk one command may use up
     workers: int = 2  # backends and verifications at work at one time
+    fetch: tuple[str, ...] = ()
+    fetch_mb: int = 2048
+    snapshots_mb: int = 4096
 
 
 @dataclass(frozen=True, slots=True)

@@ -201,6 +201,9 @@ class SandboxKeys(Value, frozen=True):
     processes: AtLeastOne | None = None
     disk_mb: AtLeastOne | None = None
     workers: AtLeastOne | None = None
+    fetch: tuple[str, ...] | None = None
+    fetch_mb: AtLeastOne | None = None
+    snapshots_mb: Count | None = None
 
 
 class BudgetKeys(Value, frozen=True):

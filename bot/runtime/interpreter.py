@@ -29,6 +29,7 @@ from bot.domain.values import (
     CheckState,
     CommandResult,
     FailingStep,
+    Ground,
     PullRef,
     Record,
     Verification,
@@ -308,7 +309,8 @@ class Interpreter:
             remote = self._ports.repos.remote(effect.pull.repo, write=False)
             with self._ports.trees.open(effect.pull.repo, effect.head, remote) as tree:
                 tree.apply(effect.diff)
-                results = self._ports.gatekeeper.verify(tree.path, effect.commands, stop)
+                ground = Ground(effect.pull.repo, effect.trusted)
+                results = self._ports.gatekeeper.verify(tree.path, effect.commands, stop, ground)
             if stop():
                 reason = self._ports.runs.fence(effect.pull).reason
                 self._record(effect, results, f"superseded: {reason}")

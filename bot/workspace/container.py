@@ -187,6 +187,8 @@ class Container:
         if kit.socket is not None:
             binds.append(Bind(Path(bridge.__file__), f"{_OURS}/bridge.py"))
             binds.append(Bind(kit.socket, f"{_OURS}/gateway", door=True))
+        if kit.shown is not None:
+            binds.append(Bind(kit.shown, f"{_OURS}/shown", door=True))
         if kit.home is not None:
             binds.append(Bind(kit.home, HOME, own=True))
         return [*binds, Bind(tree, TREE, own=True)]

@@ -40,7 +40,8 @@ from bot.workspace.toolpath import host_path, tool_path
 HOME = "/home/regreen"
 TREE = "/tree"
 _ETC = Path(__file__).parent / "etc"
-_OURS = "/run/regreen"  # inside: the bridge and its socket
+_OURS = "/run/regreen"  # inside: the bridge and its socket, and the folder that a kit shows
+SHOWN = f"{_OURS}/shown"
 _PORT = 8101  # inside, on a loopback that is the sandbox's own
 _PYTHON = Path(sys.executable).resolve()
 _HOST_ETC = ("/etc/alternatives", "/etc/ld.so.cache", "/etc/ssl", "/etc/pki", "/etc/localtime")
@@ -223,6 +224,8 @@ class Bubblewrap:
             binds += [Bind(path, str(path)) for path in self._python.shown]
             binds.append(Bind(Path(bridge.__file__), f"{_OURS}/bridge.py"))
             binds.append(Bind(kit.socket, f"{_OURS}/gateway", door=True))
+        if kit.shown is not None:
+            binds.append(Bind(kit.shown, SHOWN, door=True))
         if kit.home is not None:
             binds.append(Bind(kit.home, HOME, own=True))
         return [*binds, Bind(tree, TREE, own=True)]

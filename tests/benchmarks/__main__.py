@@ -2,7 +2,7 @@
 
 from rich.console import Console
 
-from tests.benchmarks import classify, gateway, intake, routing, sandbox, trees
+from tests.benchmarks import classify, gateway, intake, routing, sandbox, setups, trees
 
 if __name__ == "__main__":
     classify.run(Console())
@@ -11,3 +11,4 @@ if __name__ == "__main__":
     gateway.run(Console())
     sandbox.run(Console())
     trees.run(Console())
+    setups.run(Console())
