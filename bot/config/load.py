@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from dotenv import dotenv_values
 
+from bot.config import providers
 from bot.config.build import build, environment_name
 from bot.config.document import Document, parse
 from bot.config.layers import Settings
@@ -20,6 +21,7 @@ from bot.domain.errors import ConfigError
 from bot.domain.values import Secret
 
 FILE = "llm_config.toml"
+AUTO_CODER_PATHS = ("AUTO_CODER_CONFIG_PATH", "AUTO_CODER_LLM_CONFIG_PATH")
 GITHUB = "https://api.github.com"
 SECRET_LENGTH = 8
 TOKEN_LENGTH = 16
@@ -89,27 +91,43 @@ def explained(
     """Return the configuration, and for each key who said what."""
     env = environment() if environ is None else environ
     source = locate(path, env)
+    described = metadata(source, env)
+    metadata_document = _parsed(described) if described else None
     if source is None:
-        found, settings = build(Document(FILE), env)
+        found, settings = build(Document(FILE), env, metadata_document)
         missing = f"there is no {FILE}: see llm_config.example.toml"
         return replace(found, warnings=(missing, *found.warnings)), settings
+    found, settings = build(_parsed(source), env, metadata_document)
+    return replace(found, source=source), settings
+
+
+def _parsed(source: Path) -> Document:
     try:
         text = source.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{source}: cannot be read: {error}") from error
-    found, settings = build(parse(text, str(source)), env)
-    return replace(found, source=source), settings
+    return parse(text, str(source))
 
 
 def locate(path: Path | None, environ: Mapping[str, str]) -> Path | None:
     """Return the configuration file: the one named, else the first that exists."""
-    named = _get(environ, "REGREEN_CONFIG")
+    variables = ("REGREEN_CONFIG", *AUTO_CODER_PATHS)
+    named = next((found for one in variables if (found := _get(environ, one))), "")
     if path is not None or named:
         return (path or Path(named)).expanduser()
     folders = [Path(), Path(".auto-coder")]
     if home := environ.get("HOME"):
         folders.append(Path(home, ".auto-coder"))
     return next((folder / FILE for folder in folders if (folder / FILE).is_file()), None)
+
+
+def metadata(source: Path | None, environ: Mapping[str, str]) -> Path | None:
+    """Return the file of the providers: beside the configuration, else where auto-coder has it."""
+    folders = [source.parent] if source else []
+    if home := environ.get("HOME"):
+        folders.append(Path(home, ".auto-coder"))
+    files = (folder / providers.FILE for folder in folders)
+    return next((file for file in files if file.is_file()), None)
 
 
 def _get(environ: Mapping[str, str], variable: str, default: str = "") -> str:
