@@ -297,6 +297,7 @@ class BackendConfig:
     price_cache_write: float | None = None  # USD per million input tokens written to one
     models: tuple[str, ...] = ()  # patterns of the models that its agent may ask for; none: any
     env: Mapping[str, str] = field(default_factory=dict)  # its agent's, besides ours; no secret
+    provider: str = ""  # the one that this is the way through
     ways: Mapping[str, "BackendConfig"] = field(default_factory=dict)
 
     def through(self, provider: str) -> "BackendConfig | None":

@@ -54,7 +54,8 @@ def reached(
     for name in _providers(source, section, others):
         way = _way(source, section, name)
         settings |= way.settings
-        ways[name] = config_of(replace(way, settings=_under(section, way) | way.settings))
+        whole = config_of(replace(way, settings=_under(section, way) | way.settings))
+        ways[name] = replace(_sound(source, section, whole), provider=name)
     for flags in source.said.flags.get(section.name, ()):
         name, way_by_flags = _by_flags(source, config, flags)
         ways[name] = way_by_flags
@@ -128,6 +129,7 @@ def _by_flags(source: Source, config: BackendConfig, flags: str) -> tuple[str, B
     noedit = config.options_for_noedit
     return model or flags, replace(
         config,
+        provider=model or flags,
         model=model or config.model,
         options=(*config.options, *rest),
         options_for_noedit=(*noedit, *rest) if noedit else (),
