@@ -1,6 +1,7 @@
 """`regreen config check|show`: is the configuration valid, and what is in force by whose word."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,7 +10,7 @@ from rich.console import Console
 
 from bot.config import load
 from bot.config.layers import Settings
-from bot.config.schema import BackendConfig, Configuration
+from bot.config.schema import BackendName, Configuration
 from bot.domain.errors import ConfigError
 
 app = typer.Typer(no_args_is_help=True, help="Look at the configuration.")
@@ -29,8 +30,11 @@ def check(config: File = None) -> None:
         typer.echo(f"warning: {warning}", err=True)
     policy = found.policy
     typer.echo(f"{found.source or 'no file'}: valid")
-    typer.echo(f"primary: {_chain([found.backends[one.name] for one in policy.primary])}")
-    typer.echo(f"fallback after {policy.fallback_after} attempts: {_chain(found.fallback)}")
+    typer.echo(f"primary: {_chain(policy.primary)}")
+    typer.echo(f"fallback after {policy.fallback_after} attempts: {_chain(policy.fallback)}")
+    typer.echo(f"planners: {_chain(policy.planners)}")
+    typer.echo(f"analysts: {_chain(policy.analysts)}")
+    typer.echo(f"reviewers: {_chain(policy.reviewers)}")
 
 
 @app.command()
@@ -79,5 +83,5 @@ def _text(value: Any) -> str:
     return json.dumps(value, default=str, ensure_ascii=False)
 
 
-def _chain(chain: list[BackendConfig] | tuple[BackendConfig, ...]) -> str:
+def _chain(chain: Sequence[BackendName]) -> str:
     return " → ".join(f"{one.name} ({one.model})" for one in chain) or "none"

@@ -133,7 +133,8 @@ class _Reader:
     def filled(self, key: str, value: Any) -> Any:
         """Return a value with its variables filled in, None when one is not set."""
         if isinstance(value, list):
-            return [self.filled(key, one) for one in value]
+            inner = [self.filled(key, one) for one in value]
+            return None if None in inner else inner
         if not isinstance(value, str):
             return value
         named = _VARIABLE.findall(value)
