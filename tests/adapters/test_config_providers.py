@@ -188,7 +188,8 @@ def test_the_file_is_found_where_auto_coder_has_it(tmp_path):
 
 def test_a_change_of_it_is_noticed(tmp_path):
     (tmp_path / "llm_config.toml").write_text(QWEN)
-    metadata, clock, said = tmp_path / "provider_metadata.toml", [0.0], []
+    metadata, clock = tmp_path / "provider_metadata.toml", [0.0]
+    said: list[str] = []
     watched = Watched(
         tmp_path / "llm_config.toml", {}, report=said.append, seconds=lambda: clock[0]
     )
@@ -196,8 +197,8 @@ def test_a_change_of_it_is_noticed(tmp_path):
     for at, text in enumerate(("[qwen.a]\n", "[qwen.a]\nmodel = 1\n", "[qwen.ab]\n"), start=1):
         metadata.write_text(text)
         clock[0] = at * 10.0
-        found = watched.current().backends["qwen"].providers
-    assert found == ("ab",)
+        watched.current()
+    assert watched.current().backends["qwen"].providers == ("ab",)
     assert len(said) == 1
     assert "provider_metadata.toml:2: qwen.a.model must be text, not 1" in said[0]
 
