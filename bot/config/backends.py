@@ -27,6 +27,8 @@ DEFAULT_MODELS: Mapping[str, str] = {
 }
 DEFAULT_VARIABLE = "AUTO_CODER_DEFAULT_BACKEND"
 OWN_VARIABLES = ("api_key", "openai_api_key", "openai_base_url")  # AUTO_CODER_<NAME>_<KEY>
+# What auto-coder's examples leave for the reader to fill in.
+_FILLED_IN = shapes.SECRET_KEYS | {"base_url", "openai_base_url"}
 NOEDIT_VARIABLES = ("AUTO_CODER_NOEDIT_DEFAULT_BACKEND", "AUTO_CODER_MESSAGE_DEFAULT_BACKEND")
 # Text that says nothing when it is empty: auto-coder's examples have `base_url = ""`.
 BLANK = frozenset(
@@ -183,8 +185,9 @@ def _section(
     for key, value in said.items():
         if key in shapes.UNUSED_KEYS and value:
             source.warnings.append(f"{source.place(*path, key)} has no effect")
-        elif key in shapes.SECRET_KEYS and str(value).lower().startswith("your-"):
-            source.warnings.append(f"{source.place(*path, key)} is a placeholder, not a key")
+        elif key in _FILLED_IN and str(value).lower().startswith("your-"):
+            kind = "a key" if key in shapes.SECRET_KEYS else "an address"
+            source.warnings.append(f"{source.place(*path, key)} is a placeholder, not {kind}")
     in_file = layer(
         {f"{label}.{key}": hidden(key, value) for key, value in said.items()},
         {f"{label}.{key}": source.file.where((*path, key)) for key in said},

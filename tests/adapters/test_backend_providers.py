@@ -153,7 +153,7 @@ def test_an_agent_is_started_again_at_a_limit_as_often_as_is_set(
         pytest.param(2, Ending.KILLED, id="while it waits"),
     ],
 )
-def test_who_is_stopped_does_not_wait(tree, looks, ending):
+def test_who_is_stopped_does_not_wait(tree: Path, looks: int, ending: Ending) -> None:
     config = BackendConfig(
         "q",
         "command",
@@ -163,7 +163,7 @@ def test_who_is_stopped_does_not_wait(tree, looks, ending):
         usage_limit_retry_count=3,
         usage_limit_retry_wait_s=3_600.0,
     )
-    seen = []
+    seen: list[bool] = []
 
     def stop() -> bool:
         if (tree / "said").exists():

@@ -97,7 +97,7 @@ TOP_LEVEL = Shape(  # docs/, another version: an empty [backends], then sections
     [codex]
     model = "codex"
     api_key = "k"
-    base_url = "https://own.example/v1"
+    base_url = "your-api-base-url-here"
     openai_api_key = "wins"
     openai_base_url = "https://wins.example/v1"
     options = []
@@ -124,6 +124,7 @@ TOP_LEVEL = Shape(  # docs/, another version: an empty [backends], then sections
         'openrouter-grok.options holds "-o KEY VALUE", which codex does not know',
         'qwen-fast.options holds "-o KEY VALUE", which qwen does not know',
         "always_switch_after_execution holds for all of the rotation",
+        "codex.base_url is a placeholder, not an address",
     ),
 )
 FALLBACK = Shape(  # examples/: placeholders, aliases, settings, both kinds of options
