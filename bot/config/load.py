@@ -92,16 +92,18 @@ def explained(
     env = environment() if environ is None else environ
     source = locate(path, env)
     described = metadata(source, env)
-    metadata_document = _parsed(described) if described else None
+    providing = document(described) if described else None
+    found, settings = build(document(source), env, providing)
     if source is None:
-        found, settings = build(Document(FILE), env, metadata_document)
         missing = f"there is no {FILE}: see llm_config.example.toml"
         return replace(found, warnings=(missing, *found.warnings)), settings
-    found, settings = build(_parsed(source), env, metadata_document)
     return replace(found, source=source), settings
 
 
-def _parsed(source: Path) -> Document:
+def document(source: Path | None) -> Document:
+    """Return what a file says, nothing where there is none; or raise `ConfigError`."""
+    if source is None:
+        return Document(FILE)
     try:
         text = source.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
