@@ -191,12 +191,14 @@ class Terms(Value, frozen=True):
 
     With a `question` it is asked that and nothing else, and shall change nothing. `resume` is the
     `Answer.session` of an earlier call of the same backend, to go on from there; where that is not
-    possible it starts anew. `origin` says on whose account its calls go.
+    possible it starts anew. `origin` says on whose account its calls go. `provider` names the one
+    of its providers that is to be used, "" for its own.
     """
 
     question: str = ""
     resume: str = ""
     origin: Origin | None = None
+    provider: str = ""
 
 
 ORDINARY = Terms()
