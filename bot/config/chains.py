@@ -15,6 +15,7 @@ from bot.config.layers import Settings
 from bot.config.schema import BackendConfig, BackendName, Drain, Drains, Policy
 
 SYNTHESIS = "planning.synthesis"
+MODE = "review.mode"
 Names = tuple[BackendName, ...]
 
 
@@ -40,11 +41,16 @@ def laid(policy: Policy, said: Said, warnings: list[str]) -> Policy:
     planners = _planners(said, primary, warnings)
     synthesis = _synthesis(said, planners, warnings)
     analysis = said.drains.chains.get(Drain.ANALYSIS)
+    review = said.drains.chains.get(Drain.REVIEW)
+    reviewers = review.backends if review and Drain.REVIEW in said.chosen else ()
+    if not reviewers and said.own.origin(MODE) != "default":
+        warnings.append(f"{said.own.origin(MODE)}: {MODE} has no effect without a review drain")
     return msgspec.structs.replace(
         policy,
         primary=primary,
         fallback=_names(said.found.fallback),
         planners=planners,
+        reviewers=reviewers,
         analysts=analysis.backends if analysis and Drain.ANALYSIS in said.chosen else (),
         planning=msgspec.structs.replace(policy.planning, synthesis=synthesis),
     )

@@ -262,6 +262,7 @@ class Purpose(StrEnum):
 
     PLAN = "plan"
     SYNTHESIS = "synthesis"  # one plan out of several
+    REVIEW = "review"  # may the change go out?
     ANALYSIS = "analysis"  # does the change do what the plan says?
 
 
@@ -278,16 +279,26 @@ class Question(Value, frozen=True):
 
 
 class Command(Value, frozen=True):
-    """One command of the project, run by the gatekeeper through `sh -c` in the tree's root."""
+    """One command of the project, run by the gatekeeper through `sh -c` in the tree's root.
+
+    `part_of` names the command of which this is a part that runs first; it decides only when it
+    ends with one of the exit codes `telling`.
+    """
 
     name: str
     run: str
     timeout_s: float = 600.0
     allow_fail: bool = False
+    part_of: str = ""
+    telling: tuple[int, ...] = ()
 
 
 class CommandResult(Value, frozen=True):
-    """How one command of a verification ended; output is capped, head and tail kept."""
+    """How one command of a verification ended; output is capped, head and tail kept.
+
+    `cpu_s` is the time that its processes computed, `max_rss_mb` the memory of the largest of them,
+    both None where that was not measured. `note` says what people should know of it.
+    """
 
     name: str
     command: str
@@ -297,10 +308,48 @@ class CommandResult(Value, frozen=True):
     seconds: float
     output: str
     timed_out: bool = False
+    part_of: str = ""
+    cpu_s: float | None = None
+    max_rss_mb: float | None = None
+    note: str = ""
+
+
+class ReviewFinding(Value, frozen=True):
+    """What a reviewer found; `file` is empty when it concerns no one file."""
+
+    severity: str
+    message: str
+    file: str = ""
+
+
+class Review(Value, frozen=True):
+    """What the reviewers said of a change, and what that decides (seed 1's fields).
+
+    `skipped` says that nobody gave a verdict.
+    """
+
+    approved: bool
+    skipped: bool
+    reason: str
+    mode: str
+    engines: tuple[str, ...] = ()
+    findings: tuple[ReviewFinding, ...] = ()
+
+
+class Stage(StrEnum):
+    """Which verification it was."""
+
+    PREFLIGHT = "preflight"  # in the backend's own tree
+    GATEKEEPER = "gatekeeper"  # in a fresh tree
+    CI = "ci"  # by the repository's own checks
 
 
 class Verification(Value, frozen=True):
-    """The gatekeeper's verdict on one diff, and where its artifact lies in the data folder."""
+    """The gatekeeper's verdict on one diff, and where its artifact lies in the data folder.
+
+    `evidence` are further findings by name, which the artifact keeps as they are; `test_results`
+    are numbers by name, such as those of the tests before and after the change.
+    """
 
     approved: bool
     reason: str
@@ -308,6 +357,11 @@ class Verification(Value, frozen=True):
     diff_fingerprint: str = ""
     artifact: str = ""
     sandbox: str = ""
+    stage: Stage = Stage.GATEKEEPER
+    review: Review | None = None
+    merge_commit: str = ""
+    evidence: tuple[tuple[str, str], ...] = ()
+    test_results: dict[str, dict[str, int]] = msgspec.field(default_factory=dict)
 
 
 class Annotation(Value, frozen=True):
