@@ -45,6 +45,7 @@ from bot.web.api import runs as run_routes
 from bot.web.app import Application, application
 from bot.web.webhooks import Webhooks
 from bot.workspace import sandbox as sandboxes
+from bot.workspace.artifacts import SandboxFacts
 from bot.workspace.checks import LocalGatekeeper
 from bot.workspace.cleanup import Cleaner
 from bot.workspace.retention import Retention
@@ -163,7 +164,9 @@ def build(
             comments=github.comments,
             repos=github.repos,
             trees=trees,
-            gatekeeper=LocalGatekeeper(sandbox, server.data_dir),
+            gatekeeper=LocalGatekeeper(
+                sandbox, server.data_dir, _facts(sandbox, configuration.sandbox)
+            ),
             backends=Registry(
                 watched.current,
                 sandbox,
@@ -252,6 +255,12 @@ def _sandbox(config: SandboxConfig, role: Role) -> Sandbox:
     if role is Role.WEB:
         return sandboxes.NoSandbox(config, host_path())
     return sandboxes.choose(config)
+
+
+def _facts(sandbox: Sandbox, config: SandboxConfig) -> SandboxFacts:
+    """Return what artifacts tell of the sandbox; without one the machine's network is there."""
+    network = "host" if sandbox.name == "none" else "none"
+    return SandboxFacts(sandbox.name, network, config.memory_mb, config.processes)
 
 
 def _sandbox_reason(config: SandboxConfig, role: Role) -> str:

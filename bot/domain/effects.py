@@ -63,7 +63,7 @@ class RunBackend(Variant, frozen=True):
     """Have a backend change a tree at `head` with `onto` applied; the whole diff comes back.
 
     `run` and `attempt` say on whose account that goes, `resume` which session of the backend's own
-    goes on.
+    goes on. The commands `preflight` are run in its own tree when it has changed something.
     """
 
     backend: str  # a name of the configuration, or "fixers"
@@ -75,6 +75,7 @@ class RunBackend(Variant, frozen=True):
     onto: str = ""
     resume: str = ""
     announce: tuple[str, ...] = ()  # lines for the log
+    preflight: tuple[Command, ...] = ()
 
 
 class Consult(Variant, frozen=True):
@@ -97,6 +98,37 @@ class Verify(Variant, frozen=True):
     head: Sha
     diff: str
     commands: tuple[Command, ...]
+
+
+class Record(Variant, frozen=True):
+    """Write the artifact of a verification, again when it was written at its time before."""
+
+    pull: PullRef
+    run: str
+    verification: Verification
+
+
+class OfferScratch(Variant, frozen=True):
+    """Push a commit to a scratch branch, whatever that held; no other branch of ours moves."""
+
+    pull: PullRef
+    branch: str
+    commit: Sha
+
+
+class DropScratch(Variant, frozen=True):
+    """Delete a scratch branch, if it is there."""
+
+    pull: PullRef
+    branch: str
+
+
+class ReadProof(Variant, frozen=True):
+    """Read the checks of a commit on a scratch branch, and which of them fail on the base too."""
+
+    pull: PullRef
+    commit: Sha
+    base_branch: str
 
 
 class BuildCommit(Variant, frozen=True):
@@ -171,6 +203,10 @@ Effect = (
     | RunBackend
     | Consult
     | Verify
+    | Record
+    | OfferScratch
+    | DropScratch
+    | ReadProof
     | BuildCommit
     | BuildRevert
     | SaveRun
@@ -209,12 +245,13 @@ class Commented(Variant, frozen=True):
 class BackendEnded(Variant, frozen=True):
     """A backend's answer, and the diff that was found in the tree, whatever it says.
 
-    `at` is the time.
+    `at` is the time, `preflight` what came of the commands that ran in its tree, if any did.
     """
 
     answer: Answer
     diff: str
     at: datetime
+    preflight: Verification | None = None
 
 
 class Opinion(Value, frozen=True):
@@ -235,6 +272,22 @@ class Verified(Variant, frozen=True):
     """The gatekeeper's verdict."""
 
     verification: Verification
+    at: datetime
+
+
+class Recorded(Variant, frozen=True):
+    """The artifact stands."""
+
+    verification: Verification
+    at: datetime
+
+
+class ProofRead(Variant, frozen=True):
+    """The checks on a scratch branch: `upstream` fail on the base, `logs` say why others fail."""
+
+    checks: tuple[Check, ...]
+    upstream: tuple[str, ...]
+    logs: tuple[tuple[str, str], ...]
     at: datetime
 
 
@@ -279,6 +332,8 @@ Outcome = (
     | BackendEnded
     | Consulted
     | Verified
+    | Recorded
+    | ProofRead
     | CommitBuilt
     | Pushed
     | HeadMoved

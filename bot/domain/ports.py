@@ -85,7 +85,10 @@ class Tree(Protocol):
 
 
 class Trees(Protocol):
-    """Mirrors, trees and commits of repositories; the only road to git."""
+    """Mirrors, trees and commits of repositories; the only road to git.
+
+    `offer` puts a scratch branch at a commit, whatever it held; `withdraw` deletes one.
+    """
 
     def open(self, repo: str, head: Sha, remote: Remote) -> AbstractContextManager[Tree]: ...
     def files(
@@ -98,6 +101,8 @@ class Trees(Protocol):
         self, repo: str, parent: Sha, like: Sha, message: str, at: datetime, remote: Remote
     ) -> Sha: ...
     def push(self, repo: str, branch: str, commit: Sha, lease: Sha, remote: Remote) -> str: ...
+    def offer(self, repo: str, branch: str, commit: Sha, remote: Remote) -> str: ...
+    def withdraw(self, repo: str, branch: str, remote: Remote) -> str: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +160,9 @@ class Finished(Value, frozen=True):
     """How a sandboxed command ended; output is capped, head and tail kept.
 
     `fault` says why it was killed, "" when it ended by itself; a command that is silent for too
-    long has timed out, one that prints without end is endless.
+    long has timed out, one that prints without end is endless. `cpu_s` and `max_rss_mb` are the
+    time that it and its waited-for children computed and the memory of the largest of them, None
+    where that is not known.
     """
 
     exit_code: int
@@ -165,10 +172,17 @@ class Finished(Value, frozen=True):
     stopped: bool = False
     endless: bool = False
     fault: str = ""
+    cpu_s: float | None = None
+    max_rss_mb: float | None = None
 
 
 class Gatekeeper(Protocol):
-    """Runs the project's commands over a tree and writes the artifact, whatever their end."""
+    """Runs the project's commands over a tree and writes the artifact, whatever their end.
+
+    `run` is for one more command, in any tree: `verify` does nothing else for each of its own.
+    """
+
+    def run(self, tree: Path, command: Command, stop: Callable[[], bool]) -> CommandResult: ...
 
     def verify(
         self, tree: Path, commands: Sequence[Command], stop: Callable[[], bool]

@@ -6,6 +6,8 @@ from typing import NewType
 
 import msgspec
 
+SCRATCH = "regreen/verify/"  # how our own branches begin, on which a change is only tried
+
 Sha = NewType("Sha", str)
 RunId = NewType("RunId", str)
 
@@ -347,6 +349,7 @@ class Stage(StrEnum):
 class Verification(Value, frozen=True):
     """The gatekeeper's verdict on one diff, and where its artifact lies in the data folder.
 
+    `at` is the time that the artifact has for a name: recorded again, it is the same file.
     `evidence` are further findings by name, which the artifact keeps as they are; `test_results`
     are numbers by name, such as those of the tests before and after the change.
     """
@@ -357,6 +360,7 @@ class Verification(Value, frozen=True):
     diff_fingerprint: str = ""
     artifact: str = ""
     sandbox: str = ""
+    at: datetime | None = None
     stage: Stage = Stage.GATEKEEPER
     review: Review | None = None
     merge_commit: str = ""

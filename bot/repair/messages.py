@@ -18,6 +18,7 @@ from bot.domain.values import (
     RunId,
     Sha,
     Usage,
+    Verification,
 )
 from bot.repair import attempts
 from bot.repair.guard import redact
@@ -66,6 +67,7 @@ def attempt_comment(run: Run, attempt: Attempt) -> str:
         attempts.marker(attempt.number, attempt.trigger, run.id),
         "",
         *_checklist(attempt),
+        *_trial(run, attempt),
         *_at_the_gate(run, attempt),
         "",
         f"{_cost(attempt)} · Run `{run.id}`",
@@ -105,7 +107,11 @@ def _checklist(attempt: Attempt) -> list[str]:
         model = f" ({quote(attempt.model, 60)})" if attempt.model else ""
         lines.append(f"- [x] **Mended** by {name(attempt.backend)}{model}: {_size(attempt.diff)}")
     if attempt.verification is not None:
-        lines.append(_proof_line(attempt))
+        ran = attempt.verification.results or not attempt.verification.approved
+        lines += [_proof_line(attempt.verification)] if ran else []
+        lines += _review_lines(attempt.verification)
+    if attempt.ci is not None:
+        lines.append(_ci_line(attempt.ci))
     if attempt.commit is not None and attempt.result is Result.PATCH_APPLIED:
         lines.append(f"- [x] **Pushed** as {attempt.commit}")
         lines.append(f"- [{'x' if attempt.green else ' '}] **CI** on the new commit")
@@ -118,12 +124,39 @@ def _sign(result: Result) -> str:
     return {Result.ESCALATED: "🙋", Result.WORKING: "⏳", Result.SUPERSEDED: "↩️"}.get(result, "❌")
 
 
-def _proof_line(attempt: Attempt) -> str:
-    assert attempt.verification is not None
-    verdict = attempt.verification
+def _trial(run: Run, attempt: Attempt) -> list[str]:
+    """Tell of the scratch branch on which the repository's checks run now."""
+    if run.scratch is None or attempt is not run.attempts[-1] or attempt.ci is not None:
+        return []
+    return [f"- [ ] **CI** on {name(run.scratch.branch)}, before the branch is touched"]
+
+
+def _ci_line(verdict: Verification) -> str:
+    names = ", ".join(name(one.name) for one in verdict.results if one.passed)
+    if not verdict.approved:
+        return f"- [ ] **CI** on a scratch branch: {quote(verdict.reason)}"
+    if names:
+        return f"- [x] **CI** on a scratch branch: {names} passed"
+    return f"- ⏭️ **CI** on a scratch branch: {quote(verdict.reason)}"
+
+
+def _review_lines(verdict: Verification) -> list[str]:
+    """Tell what the reviewers say, with the worst that they found."""
+    review = verdict.review
+    if review is None:
+        return []
+    mark = "⏭️" if review.skipped else "[x]" if review.approved else "[ ]"
+    lines = [f"- {mark} **Review** ({review.mode}): {quote(review.reason)}"]
+    for one in review.findings[:5]:
+        where = f" {name(one.file)}" if one.file else ""
+        lines.append(f"  - {quote(one.severity, 20)}{where}: {quote(one.message)}")
+    return lines
+
+
+def _proof_line(verdict: Verification) -> str:
     where = f" ({verdict.sandbox})" if verdict.sandbox else ""
     if verdict.approved:
-        commands = ", ".join(command_name(result) for result in verdict.results)
+        commands = ", ".join(command_name(result) for result in telling(verdict))
         return f"- [x] **Proved** in a fresh tree{where}: {commands} passed"
     return f"- [ ] **Not proved**{where}: {quote(verdict.reason)}"
 
@@ -211,7 +244,7 @@ def _details(run: Run, attempt: Attempt) -> list[str]:
     if posted:
         parts += _fold("Apply it", _apply_command(attempt.diff), opened=True)
     if attempt.verification is not None and attempt.verification.results:
-        proof = "\n\n".join(_proof(result) for result in attempt.verification.results)
+        proof = "\n\n".join(_proof(result) for result in telling(attempt.verification))
         parts += _fold("Proof", f"{proof}\n\nArtifact: `{attempt.verification.artifact}`")
     if attempt.summary:
         parts += _fold("What the backend says", fence(attempt.summary[:PROOF_CHARACTERS]))
@@ -221,6 +254,11 @@ def _details(run: Run, attempt: Attempt) -> list[str]:
         )
     ask = "`/regreen stop` stops me, `/regreen retry` tries again, `/regreen help` tells the rest."
     return [*parts, "", f"<sub>{ask}</sub>"]
+
+
+def telling(verdict: Verification) -> list[CommandResult]:
+    """Return what people need to see: a part tells nothing once its whole command has passed."""
+    return [one for one in verdict.results if not one.part_of or not (one.passed or one.allow_fail)]
 
 
 def _apply_command(diff: str) -> str:

@@ -8,8 +8,10 @@ files.
 
 import contextlib
 import os
+import resource
 import signal
 import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -28,6 +30,8 @@ _LOOK_S = 0.5  # how often a running command is looked at
 _ASK_S = 1.0  # how often somebody is asked whether it shall stop
 _DRAIN_S = 2.0  # how long its output may trickle after its end
 _CHUNK = 64 * 1024
+_MB = 1024 * 1024
+_RSS_UNIT = 1 if sys.platform == "darwin" else 1024  # bytes in which memory is told
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,10 +139,11 @@ def run(
     assert process.stdout is not None
     reader = threading.Thread(target=output.read, args=(process.stdout,), daemon=True)
     reader.start()
+    usage: list[resource.struct_rusage] = []
     try:
-        ended = _watch(process, began + timeout_s, stop, lambda seen: fault(seen, output))
+        ended = _watch(process, usage, began + timeout_s, stop, lambda seen: fault(seen, output))
     finally:
-        _kill(process)
+        _kill(process, usage)
     reader.join(_DRAIN_S)
     code = process.returncode
     return Finished(
@@ -149,6 +154,8 @@ def run(
         stopped=ended.stopped,
         endless=ended.endless,
         fault=ended.reason,
+        cpu_s=round(usage[0].ru_utime + usage[0].ru_stime, 3) if usage else None,
+        max_rss_mb=round(usage[0].ru_maxrss * _RSS_UNIT / _MB, 1) if usage else None,
     )
 
 
@@ -203,8 +210,32 @@ def _start(
     )
 
 
+def _ended(
+    process: subprocess.Popen[bytes], within_s: float, usage: list[resource.struct_rusage]
+) -> bool:
+    """Wait for the end of the command, and take down what it has used, which only its end tells."""
+    deadline, pause_s = time.monotonic() + within_s, 0.0005
+    while process.returncode is None:
+        try:
+            found, status, used = os.wait4(process.pid, os.WNOHANG)
+        except ChildProcessError:  # somebody else took its end
+            process.wait()
+            return True
+        if found:
+            process.returncode = os.waitstatus_to_exitcode(status)
+            usage.append(used)
+            return True
+        left = deadline - time.monotonic()
+        if left <= 0:
+            return False
+        pause_s = min(pause_s * 2, left, 0.05)
+        time.sleep(pause_s)
+    return True
+
+
 def _watch(
     process: subprocess.Popen[bytes],
+    usage: list[resource.struct_rusage],
     deadline: float,
     stop: Callable[[], bool],
     fault: Callable[[psutil.Process], Fault | None],
@@ -214,8 +245,7 @@ def _watch(
     ask_at = time.monotonic() + _ASK_S
     while True:
         left = deadline - time.monotonic()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(max(0.0, min(_LOOK_S, left)))
+        if _ended(process, max(0.0, min(_LOOK_S, left)), usage):
             return Fault()
         if left <= 0:
             return Fault("out of time", timed_out=True)
@@ -228,10 +258,13 @@ def _watch(
                 return found
 
 
-def _kill(process: subprocess.Popen[bytes]) -> None:
+def _kill(
+    process: subprocess.Popen[bytes], usage: list[resource.struct_rusage] | None = None
+) -> None:
     """Kill the command's group and every descendant; whoever left is reaped by init."""
     family: list[psutil.Process] = []
-    if process.poll() is None:
+    usage = [] if usage is None else usage
+    if not _ended(process, 0.0, usage):
         with contextlib.suppress(psutil.Error):
             family = psutil.Process(process.pid).children(recursive=True)
     with contextlib.suppress(ProcessLookupError, PermissionError):
@@ -239,4 +272,5 @@ def _kill(process: subprocess.Popen[bytes]) -> None:
     for member in family:
         with contextlib.suppress(psutil.Error):
             member.kill()
-    process.wait()
+    while not _ended(process, _LOOK_S, usage):
+        pass

@@ -97,12 +97,15 @@ def test_the_artifact_has_the_known_fields(gatekeeper, tmp_path):
                 "errors": RESULT.output[-4000:],
                 "allow_fail": False,
                 "seconds": 1.5,
+                "resources": {},
                 "timeout": True,
             }
         },
+        "seconds": 1.5,
+        "stage": "gatekeeper",
         "timestamp": "2026-01-02T03:04:05.000678+00:00",
         "diff_fingerprint": "f00",
-        "sandbox": "none",
+        "sandbox": {"driver": "none", "memory_mb": 0, "network": "none", "processes": 0},
     }
 
 

@@ -107,6 +107,8 @@ class World:
     outcomes: dict[type, Outcome] = field(default_factory=dict)
     config: str = ""
     now: datetime = NOON
+    tried: tuple[Check, ...] = ()  # the checks on the scratch branch
+    upstream: tuple[str, ...] = ()
     opinions: dict[str, Answer] = field(default_factory=dict)
     recent: int = 0
     generation: int = 1
@@ -189,7 +191,9 @@ class World:
                     seconds=0.5,
                     output=f"out {len(self.done)}",
                 )
-                verdict = Verification(good, "ok" if good else "test failed", (result,), "d", "a")
+                verdict = Verification(
+                    good, "ok" if good else "test failed", (result,), "d", "a", at=self.now
+                )
                 return effects.Verified(verdict, self.now)
             case effects.BuildCommit():
                 return effects.CommitBuilt(self.commits.pop(0) if self.commits else PUSHED)
@@ -201,8 +205,12 @@ class World:
                     effects.Opinion(name, self.opinions.get(name, said)) for name in effect.backends
                 ]
                 return effects.Consulted(tuple(opinions), self.now)
-            case effects.Push():
+            case effects.Push() | effects.OfferScratch():
                 return effects.Pushed(self.now)
+            case effects.Record():
+                return effects.Recorded(effect.verification, self.now)
+            case effects.ReadProof():
+                return effects.ProofRead(self.tried, self.upstream, (), self.now)
             case effects.SaveRun():
                 self.newest = effect.run
             case effects.ShowCard():
@@ -213,7 +221,7 @@ class World:
                 self.newest = effect.run
                 if effect.wake_after_s is not None:
                     self.wakes.append(effect.wake_after_s)
-            case effects.Rerun() | effects.Remember():
+            case effects.Rerun() | effects.Remember() | effects.DropScratch():
                 pass
         return effects.Done()
 
