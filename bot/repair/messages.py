@@ -28,6 +28,7 @@ DIFF_CHARACTERS = 20_000
 APPLY_CHARACTERS = 45_000  # a comment holds 65,536, and the proof must fit beside it
 EVIDENCE_CHARACTERS = 3_000
 PLAN_CHARACTERS = 4_000
+SILENT = "silent"  # evidence that the repository's own checks said nothing of a change
 
 
 def fence(text: str, language: str = "") -> str:
@@ -135,7 +136,7 @@ def _ci_line(verdict: Verification) -> str:
     names = ", ".join(name(one.name) for one in verdict.results if one.passed)
     if not verdict.approved:
         return f"- [ ] **CI** on a scratch branch: {quote(verdict.reason)}"
-    if names:
+    if SILENT not in dict(verdict.evidence):
         return f"- [x] **CI** on a scratch branch: {names} passed"
     return f"- ⏭️ **CI** on a scratch branch: {quote(verdict.reason)}"
 

@@ -150,18 +150,20 @@ def _without(state: Pass, reason: str, read: ProofRead) -> Step:
     state = with_attempt(state, notices=(*state.attempt.notices, reason))
     if state.policy.gatekeeper.verify is Verify.CI:
         return escalate(state, reason, read.at)
-    return _record(state, read, f"{reason}, so the proof in the sandbox decides", counts=False)
+    return _record(state, read, f"{reason}, so the proof in the sandbox decides", silent=True)
 
 
-def _record(state: Pass, read: ProofRead, reason: str, *, counts: bool = True) -> Step:
+def _record(state: Pass, read: ProofRead, reason: str, *, silent: bool = False) -> Step:
+    """Have the verdict written; checks that are *silent* leave it to the sandbox."""
     verdict = Verification(
-        approved=not reason or not counts,
+        approved=not reason or silent,
         reason=reason or f"every check passed on {_scratch(state).branch}",
         results=tuple(_results(read)),
         diff_fingerprint=state.attempt.diff_fingerprint,
         sandbox=WHERE,
         at=read.at,
         stage=Stage.CI,
+        evidence=((messages.SILENT, reason),) if silent else (),
     )
     record = effects.Record(state.pull, state.open_run.id, verdict)
     return replace(state, phase=Phase.PROVED), record

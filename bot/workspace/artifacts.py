@@ -61,7 +61,8 @@ class Entry(Struct, frozen=True, forbid_unknown_fields=True):
 class Artifact(Struct, frozen=True, forbid_unknown_fields=True):
     """The file `features/<run>/gatekeeper/<YYYYMMDD_HHMMSS_ffffff>.json`.
 
-    `stage` is preflight, gatekeeper or ci; `seconds` is what all commands took together.
+    `stage` is preflight, gatekeeper or ci; `order` names the commands as they ran, `seconds` is
+    what all of them took together.
     """
 
     approved: bool
@@ -70,6 +71,7 @@ class Artifact(Struct, frozen=True, forbid_unknown_fields=True):
     timestamp: str
     diff_fingerprint: str
     stage: str
+    order: tuple[str, ...]
     seconds: float
     sandbox: SandboxFacts
     test_results: dict[str, dict[str, int]] | UnsetType = UNSET
@@ -87,6 +89,7 @@ def artifact(verification: Verification, at: datetime, sandbox: SandboxFacts) ->
         timestamp=at.astimezone(UTC).isoformat(),
         diff_fingerprint=verification.diff_fingerprint,
         stage=verification.stage.value,
+        order=tuple(result.name for result in verification.results),
         seconds=round(sum(result.seconds for result in verification.results), 3),
         sandbox=msgspec.structs.replace(sandbox, driver=verification.sandbox or sandbox.driver),
         test_results=verification.test_results or UNSET,

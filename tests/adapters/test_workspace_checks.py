@@ -101,6 +101,7 @@ def test_the_artifact_has_the_known_fields(gatekeeper, tmp_path):
                 "timeout": True,
             }
         },
+        "order": ["test"],
         "seconds": 1.5,
         "stage": "gatekeeper",
         "timestamp": "2026-01-02T03:04:05.000678+00:00",
