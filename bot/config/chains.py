@@ -42,8 +42,9 @@ def laid(policy: Policy, said: Said, warnings: list[str]) -> Policy:
     synthesis = _synthesis(said, planners, warnings)
     analysis = said.drains.chains.get(Drain.ANALYSIS)
     review = said.drains.chains.get(Drain.REVIEW)
-    reviewers = review.backends if review and Drain.REVIEW in said.chosen else ()
-    if not reviewers and said.own.origin(MODE) != "default":
+    asked = said.own.origin(MODE) != "default"
+    reviewers = review.backends if review and (asked or Drain.REVIEW in said.chosen) else ()
+    if asked and not reviewers:
         warnings.append(f"{said.own.origin(MODE)}: {MODE} has no effect without a review drain")
     return msgspec.structs.replace(
         policy,

@@ -154,7 +154,9 @@ def _not_both(
     if not roles:
         return
     bound = _by_role(roles)
-    quiet = {Drain.PLANNING, Drain.ANALYSIS} - _chosen(bound)  # to name them would turn them on
+    quiet = {Drain.PLANNING, Drain.REVIEW, Drain.ANALYSIS} - _chosen(
+        bound
+    )  # to name them would turn them on
     missing = {one: role for one, role in bound.items() if one not in drains and one not in quiet}
     wanted = {role: roles[role] for role in missing.values() if role not in chains}
     mend = [f"[{CHAINS}]"] if wanted else []
@@ -179,9 +181,12 @@ def _by_role(roles: Mapping[str, Sequence[str]]) -> dict[Drain, str]:
 
 
 def _chosen(drains: Mapping[Drain, str]) -> frozenset[Drain]:
-    """Return the drains that have their own role's chain; the older schema knows no planning."""
+    """Return the drains that have their own role's chain.
+
+    The older schema knows no planning, and its reviewer is there to mend.
+    """
     own = {drain for drain, role in drains.items() if role == ROLE_OF[drain][0]}
-    return frozenset(own - {Drain.PLANNING})
+    return frozenset(own - {Drain.PLANNING, Drain.REVIEW})
 
 
 def _providers(file: Document, keys: shapes.AgentChainKeys) -> dict[str, Names]:

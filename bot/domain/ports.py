@@ -162,7 +162,7 @@ class Finished(Value, frozen=True):
     `fault` says why it was killed, "" when it ended by itself; a command that is silent for too
     long has timed out, one that prints without end is endless. `cpu_s` and `max_rss_mb` are the
     time that it and its waited-for children computed and the memory of the largest of them, None
-    where that is not known.
+    where that is not known, as for the memory of a command that is over in a moment.
     """
 
     exit_code: int

@@ -115,7 +115,7 @@ def _new_attempt(state: Pass, number: int, chosen: Route, reason: str) -> Attemp
         head=run.head,
         started_at=facts.now,
         fallback=chosen.fallback,
-        failing=tuple(step.check.name for step in steps),
+        failing=tuple(dict.fromkeys(step.check.name for step in steps)),
         types=tuple(step.signal.type.value for step in steps),
         error_key=progress.key([step.signal.fingerprint for step in steps]),
         evidence=messages.evidence_of(steps),

@@ -99,6 +99,33 @@ class Output:
         return (bytes(self._head) + gap + bytes(self._tail[extra:])).decode(errors="replace")
 
 
+class Usage:
+    """What a command has used: seconds of computing, and the bytes of its largest process.
+
+    The system's own account of memory begins with what we held when we began the command, so below
+    that it says nothing; there it counts what was seen while the command ran.
+    """
+
+    def __init__(self) -> None:
+        self.cpu_s: float | None = None
+        self.memory = 0
+        self._floor = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+    def seen(self, top: psutil.Process) -> None:
+        """Take down the peaks of all processes that run now."""
+        for process in (top, *top.children(recursive=True)):
+            with contextlib.suppress(OSError):
+                status = Path(f"/proc/{process.pid}/status").read_text()
+                peak = status.partition("VmHWM:")[2].split(maxsplit=1)
+                self.memory = max(self.memory, int(peak[0]) * 1024 if peak else 0)
+
+    def ended(self, used: resource.struct_rusage) -> None:
+        """Take down what the system tells at the end."""
+        self.cpu_s = round(used.ru_utime + used.ru_stime, 3)
+        if used.ru_maxrss > self._floor:
+            self.memory = max(self.memory, used.ru_maxrss * _RSS_UNIT)
+
+
 Judge = Callable[[psutil.Process, Output], Fault | None]
 
 
@@ -139,7 +166,7 @@ def run(
     assert process.stdout is not None
     reader = threading.Thread(target=output.read, args=(process.stdout,), daemon=True)
     reader.start()
-    usage: list[resource.struct_rusage] = []
+    usage = Usage()
     try:
         ended = _watch(process, usage, began + timeout_s, stop, lambda seen: fault(seen, output))
     finally:
@@ -154,8 +181,8 @@ def run(
         stopped=ended.stopped,
         endless=ended.endless,
         fault=ended.reason,
-        cpu_s=round(usage[0].ru_utime + usage[0].ru_stime, 3) if usage else None,
-        max_rss_mb=round(usage[0].ru_maxrss * _RSS_UNIT / _MB, 1) if usage else None,
+        cpu_s=usage.cpu_s,
+        max_rss_mb=round(usage.memory / _MB, 1) if usage.memory else None,
     )
 
 
@@ -210,9 +237,7 @@ def _start(
     )
 
 
-def _ended(
-    process: subprocess.Popen[bytes], within_s: float, usage: list[resource.struct_rusage]
-) -> bool:
+def _ended(process: subprocess.Popen[bytes], within_s: float, usage: Usage) -> bool:
     """Wait for the end of the command, and take down what it has used, which only its end tells."""
     deadline, pause_s = time.monotonic() + within_s, 0.0005
     while process.returncode is None:
@@ -223,7 +248,7 @@ def _ended(
             return True
         if found:
             process.returncode = os.waitstatus_to_exitcode(status)
-            usage.append(used)
+            usage.ended(used)
             return True
         left = deadline - time.monotonic()
         if left <= 0:
@@ -235,7 +260,7 @@ def _ended(
 
 def _watch(
     process: subprocess.Popen[bytes],
-    usage: list[resource.struct_rusage],
+    usage: Usage,
     deadline: float,
     stop: Callable[[], bool],
     fault: Callable[[psutil.Process], Fault | None],
@@ -254,16 +279,15 @@ def _watch(
             if stop():
                 return Fault("stopped", stopped=True)
         with contextlib.suppress(psutil.Error):  # it may have ended meanwhile
+            usage.seen(seen)
             if (found := fault(seen)) is not None:
                 return found
 
 
-def _kill(
-    process: subprocess.Popen[bytes], usage: list[resource.struct_rusage] | None = None
-) -> None:
+def _kill(process: subprocess.Popen[bytes], usage: Usage | None = None) -> None:
     """Kill the command's group and every descendant; whoever left is reaped by init."""
     family: list[psutil.Process] = []
-    usage = [] if usage is None else usage
+    usage = usage or Usage()
     if not _ended(process, 0.0, usage):
         with contextlib.suppress(psutil.Error):
             family = psutil.Process(process.pid).children(recursive=True)

@@ -98,8 +98,8 @@ mode = "gate"
 
 [gatekeeper]
 verify = "both"
-ci_look_s = 2
-ci_start_s = 3
+ci_look_s = 1
+ci_start_s = 2
 
 [regreen]"""
     + CONFIG.partition("[regreen]")[2]
