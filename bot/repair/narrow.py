@@ -27,23 +27,14 @@ NAMES: dict[FailureType, tuple[str, ...]] = {
 }
 _SHELL = re.compile(r"[|&;<>$`*?{}()\\]")
 _BEFORE = re.compile(r"set -e$|export [A-Za-z_]\w*=|cd ")
+# Options of these runners that take no value, and those that take one as the next word.
 _SWITCHES = frozenset(
-    {
-        "-q",         "-qq",         "-v",         "-vv",         "-vvv",         "-x",
-        "-s",         "-l",         "-ra",         "-rA",         "--strict-markers",
-        "--strict-config",         "--exitfirst",         "--quiet",         "--verbose",
-        "--no-header",         "--lf",         "--ff",         "--sw",         "--ci",
-        "--silent",         "--run",         "--coverage",         "--runInBand",
-        "-i",
-    }
-)  # fmt: skip
+    "-q -qq -v -vv -vvv -x -s -l -ra -rA -i --strict-markers --strict-config --exitfirst --quiet "  # noqa: SIM905
+    "--verbose --no-header --lf --ff --sw --ci --silent --run --coverage --runInBand".split()
+)
 _VALUED = frozenset(
-    {
-        "-k",         "-m",         "-n",         "-p",         "-c",         "-o",
-        "-W",         "--maxfail",         "--tb",         "--timeout",         "--rootdir",
-        "--config",
-    }
-)  # fmt: skip
+    "-k -m -n -p -c -o -W --maxfail --tb --timeout --rootdir --config".split()  # noqa: SIM905
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,12 +27,9 @@ KEYS = frozenset({"command", "run", "timeout", "allow_fail"})
 FOREIGN = frozenset({"worker", "initializer", "version"})
 REVIEW_KEYS = frozenset({"enabled", "mode"})
 FOREIGN_REVIEW_KEYS = frozenset(
-    {
-        "type",         "agents",         "engines",         "consensus",         "timeout",
-        "command",         "codex_model",         "codex_reasoning_effort",
-        "gemini_model",         "claude_model",
-    }
-)  # fmt: skip
+    "type agents engines consensus timeout command codex_model codex_reasoning_effort "  # noqa: SIM905
+    "gemini_model claude_model".split()
+)
 # The Python that makes an environment, and the one in it; the tree's root is the folder.
 PLACEHOLDERS: Mapping[str, str] = {"{PY}": "python3", "{VENV_PY}": ".venv/bin/python"}
 
