@@ -15,13 +15,14 @@ from dataclasses import dataclass, replace
 from uuid import uuid4
 
 import msgspec
+from tenacity import Retrying, retry_if_result, stop_after_attempt
 
 from bot.backends import endings
 from bot.backends.aside import put_aside
 from bot.backends.base import QUIET_S, Agent, Backend, Invocation, Job, Worker
 from bot.backends.homes import Home, Homes
 from bot.config.schema import BackendConfig
-from bot.domain.answers import Answer, Ending
+from bot.domain.answers import Answer, DrainMode, Ending
 from bot.domain.errors import BotError, TryLater
 from bot.domain.models import NANO, Call, decisive, ending_of
 from bot.domain.ports import Door, Finished, Kit, Watch
@@ -32,6 +33,9 @@ _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _PROPER = frozenset({Ending.EDITED, Ending.NO_CHANGE})
 # After these ends it would be of no use, or not possible, to go on with the session.
 _SPOILT = frozenset({Ending.AUTH, Ending.CONTEXT_EXCEEDED, Ending.DISK_FULL, Ending.NOT_FOUND})
+_LIMITS = frozenset({Ending.RATE_LIMITED, Ending.USAGE_LIMIT})
+_MOST_PATIENCE_S = 60.0  # of a limit that says how long; a longer one is for others to wait for
+_ASK_S = 0.5  # between two looks whether to stop
 _MOST_BYTES = 64 * 1024 * 1024  # of an agent's output
 
 
@@ -82,6 +86,19 @@ def within(within_s: float, job: Job, work: Callable[[Job], Answer]) -> Answer:
     return answer
 
 
+def once_more(first: Answer, second: Answer, mode: DrainMode) -> Answer:
+    """Return the second answer of a backend that was asked again so; both are paid for."""
+    spent = (first.usage, second.usage)
+    costs = [one.cost_usd for one in spent if one.cost_usd is not None]
+    usage = Usage(
+        sum(one.input_tokens for one in spent),
+        sum(one.output_tokens for one in spent),
+        cost_usd=sum(costs) if costs else None,
+        seconds=sum(one.seconds for one in spent),
+    )
+    return msgspec.structs.replace(second, usage=usage, mode=mode)
+
+
 def priced(usage: Usage, config: BackendConfig) -> Usage:
     """Return *usage* with its cost, where the configuration knows both prices."""
     if usage.cost_usd is not None or config.price_in is None or config.price_out is None:
@@ -97,6 +114,40 @@ def _work(worker: Worker, job: Job, around: Surroundings) -> Answer:
 
 
 def _start(agent: Agent, job: Job, around: Surroundings) -> Answer:
+    """Start an agent, and after a limit again, as often as its configuration says."""
+    answers: list[Answer] = []
+
+    def start() -> Answer:
+        before = answers[-1] if answers else None
+        session = before.session if before else ""
+        answer = _started(agent, replace(job, resume=session or job.resume), around)
+        if before is not None:
+            answer = once_more(before, answer, DrainMode.SAME_AGENT_RETRY)
+        answers.append(answer)
+        return answer
+
+    retrying = Retrying(
+        retry=retry_if_result(lambda answer: _may_pass(answer) and not job.stop()),
+        stop=stop_after_attempt(1 + job.config.usage_limit_retry_count),
+        wait=lambda _: answers[-1].retry_after_s or job.config.usage_limit_retry_wait_s,
+        sleep=lambda seconds: _pause(seconds, job.stop),
+        retry_error_callback=lambda _: answers[-1],
+    )
+    return retrying(start)
+
+
+def _may_pass(answer: Answer) -> bool:
+    """Tell whether a limit may be over within a wait that a call may take."""
+    return answer.ending in _LIMITS and (answer.retry_after_s or 0.0) <= _MOST_PATIENCE_S
+
+
+def _pause(seconds: float, stop: Callable[[], bool]) -> None:
+    until = time.monotonic() + seconds
+    while (left := until - time.monotonic()) > 0 and not stop():
+        time.sleep(min(left, _ASK_S))
+
+
+def _started(agent: Agent, job: Job, around: Surroundings) -> Answer:
     answer = _once(agent, job, around)
     if job.resume and answer.ending is Ending.NOT_FOUND:  # the agent does not know its session
         return _once(agent, replace(job, resume=""), around)
@@ -120,7 +171,8 @@ def _once(agent: Agent, job: Job, around: Surroundings) -> Answer:
         answer = witnessed(answer, door.calls() if door else (), job.config.name)
         if answer.ending not in _SPOILT:
             home.keep = answer.session
-        return msgspec.structs.replace(answer, session=home.token)
+        mode = DrainMode.CONTINUATION if job.resume else DrainMode.NORMAL
+        return msgspec.structs.replace(answer, session=home.token, mode=mode)
 
 
 @contextmanager
@@ -146,7 +198,7 @@ def _run(job: Job, invocation: Invocation, home: Home, door: Door | None) -> Fin
             job.tree,
             timeout_s=job.timeout_s,
             stdin=invocation.stdin.encode(errors="replace"),
-            env=invocation.env,
+            env={**job.config.env, **invocation.env},
             stop=job.stop,
             kit=Kit(home.path, door.socket if door else None, watch),
         )

@@ -66,8 +66,8 @@ def meaning(section: str, key: str) -> Meaning | None:
     own = found.get((section, key)) or found.get((section, name))
     if own is None and section == FALLBACK:
         own = found.get((BACKEND, name))
-    if own is None and name in shapes.UNUSED_KEYS:
-        return Meaning("accepted, because auto-coder's files hold it, and without effect yet")
+    if own is None and name in shapes.UNUSED_KEYS | shapes.WRITTEN_KEYS:
+        return Meaning("accepted, because auto-coder's files hold it, and without effect")
     if own is None and section in _FREE:
         return Meaning(_FREE[section])
     return own

@@ -295,11 +295,36 @@ class Command(Value, frozen=True):
     telling: tuple[int, ...] = ()
 
 
+class Ground(Value, frozen=True):
+    """Whose tree is verified: `trusted` says that only people who may write to `repo` wrote it.
+
+    Only such a run leaves a set-up for later ones to start from.
+    """
+
+    repo: str = ""
+    trusted: bool = False
+
+
+class Fetched(Value, frozen=True):
+    """What a set-up asked of one host: how often, and how many bytes went both ways.
+
+    `refused` is why it got nothing, "" when it did.
+    """
+
+    host: str
+    port: int
+    requests: int = 0
+    bytes: int = 0
+    refused: str = ""
+
+
 class CommandResult(Value, frozen=True):
     """How one command of a verification ended; output is capped, head and tail kept.
 
     `cpu_s` is the time that its processes computed, `max_rss_mb` the memory of the largest of them,
     both None where that was not measured. `note` says what people should know of it.
+    `snapshot` names the stored set-up that it was taken from or that was made of it, if any, and
+    `fetched` is the fetch proxy's log.
     """
 
     name: str
@@ -310,6 +335,8 @@ class CommandResult(Value, frozen=True):
     seconds: float
     output: str
     timed_out: bool = False
+    snapshot: str = ""
+    fetched: tuple[Fetched, ...] = ()
     part_of: str = ""
     cpu_s: float | None = None
     max_rss_mb: float | None = None

@@ -315,7 +315,8 @@ def backend_ended(state: Pass, ended: BackendEnded) -> Step:
     if scratch.alone(state) and attempt.backend != FIXERS.name:
         return _approved(state, ended.at)
     run = state.open_run
-    verify = effects.Verify(run.id, state.pull, run.head, ended.diff, state.proofs)
+    ours = not state.found.fork  # only who may write to the repository pushes to its branches
+    verify = effects.Verify(run.id, state.pull, run.head, ended.diff, state.proofs, ours)
     return replace(state, phase=Phase.VERIFYING), verify
 
 

@@ -33,6 +33,7 @@ from bot.domain.values import (
 from bot.failures.classify import classify
 from bot.failures.evidence import Table, custom_table
 from bot.repair import attempts
+from bot.repair.messages import warned
 from bot.repair.steps import run_lines
 from bot.runtime.accounting import account
 from bot.runtime.facts import REMEMBERED, observe
@@ -68,10 +69,11 @@ log = structlog.get_logger("regreen")
 
 
 class Interpreter:
-    """Performs the effects of passes; `sandbox` names the driver for the proof's record."""
+    """Performs the effects of passes; `sandbox` names the driver for the proof and its warning."""
 
     def __init__(self, ports: Ports, sandbox: str) -> None:
         self._ports = ports
+        self._sandbox = sandbox
         self._prover = Prover(ports, sandbox)
 
     def perform(self, effect: Effect, generation: int) -> Outcome:
@@ -108,9 +110,11 @@ class Interpreter:
             case effects.ReadFailures():
                 return self._read_failures(effect)
             case effects.Comment():
-                return self._comment(effect)
+                body = warned(effect.body, self._sandbox)
+                return self._comment(msgspec.structs.replace(effect, body=body))
             case effects.ShowCard():
-                self._ports.checks.show(effect.card)
+                summary = warned(effect.card.summary, self._sandbox)
+                self._ports.checks.show(msgspec.structs.replace(effect.card, summary=summary))
                 return effects.Done()
             case effects.RunBackend():
                 return self._run_backend(effect, generation)

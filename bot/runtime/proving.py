@@ -18,6 +18,7 @@ from bot.domain.values import (
     CheckState,
     Command,
     CommandResult,
+    Ground,
     PullRef,
     Review,
     ReviewFinding,
@@ -51,7 +52,8 @@ class Prover:
             remote = ports.repos.remote(pull.repo, write=False)
             with ports.trees.open(pull.repo, effect.head, remote) as tree:
                 tree.apply(effect.diff)
-                results = ports.gatekeeper.verify(tree.path, effect.commands, stop)
+                ground = Ground(pull.repo, effect.trusted)
+                results = ports.gatekeeper.verify(tree.path, effect.commands, stop, ground)
             if stop():
                 reason = ports.runs.fence(pull).reason
                 self._judged(effect.run, key, results, f"superseded: {reason}")

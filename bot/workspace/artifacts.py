@@ -14,7 +14,7 @@ from secrets import token_hex
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
-from bot.domain.values import CommandResult, Review, Verification
+from bot.domain.values import CommandResult, Fetched, Review, Verification
 
 HEAD = 16 * 1024  # characters kept of the beginning of an output
 TAIL = 48 * 1024  # and of its end, where test runners say what failed
@@ -56,6 +56,8 @@ class Entry(Struct, frozen=True, forbid_unknown_fields=True):
     timeout: bool | UnsetType = UNSET
     note: str | UnsetType = UNSET
     part_of: str | UnsetType = UNSET
+    snapshot: str | UnsetType = UNSET
+    fetched: tuple[Fetched, ...] | UnsetType = UNSET
 
 
 class Artifact(Struct, frozen=True, forbid_unknown_fields=True):
@@ -132,6 +134,8 @@ def _entry(result: CommandResult) -> Entry:
         timeout=result.timed_out or UNSET,
         note=result.note or UNSET,
         part_of=result.part_of or UNSET,
+        snapshot=result.snapshot or UNSET,
+        fetched=result.fetched or UNSET,
     )
 
 

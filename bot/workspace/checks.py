@@ -6,9 +6,11 @@ from datetime import datetime
 from pathlib import Path
 
 from bot.domain.errors import NeedsPerson, TryLater
-from bot.domain.ports import Sandbox
-from bot.domain.values import Command, CommandResult, Verification
+from bot.domain.ports import NO_KIT, Kit, Sandbox
+from bot.domain.values import Command, CommandResult, Ground, Verification
 from bot.workspace.artifacts import SandboxFacts, artifact, capped, write
+from bot.workspace.setup import NAME as SETUP
+from bot.workspace.setup import NOWHERE, Setup
 
 
 class LocalGatekeeper:
@@ -18,34 +20,44 @@ class LocalGatekeeper:
     """
 
     def __init__(
-        self, sandbox: Sandbox, artifacts_root: Path, facts: SandboxFacts | None = None
+        self,
+        sandbox: Sandbox,
+        artifacts_root: Path,
+        setup: Setup | None = None,
+        facts: SandboxFacts | None = None,
     ) -> None:
         self._sandbox = sandbox
         self._root = artifacts_root
+        self._setup = setup or Setup(sandbox, artifacts_root)
         self._facts = facts or SandboxFacts(sandbox.name)
 
     def verify(
-        self, tree: Path, commands: Sequence[Command], stop: Callable[[], bool]
+        self,
+        tree: Path,
+        commands: Sequence[Command],
+        stop: Callable[[], bool],
+        ground: Ground = NOWHERE,
     ) -> Sequence[CommandResult]:
-        """Run the commands in order, up to the first that fails and may not."""
-        results: list[CommandResult] = []
-        for command in commands:
-            result = self.run(tree, command, stop)
-            results.append(result)
-            if not result.passed and not result.allow_fail:
-                break
-            if stop():
-                break
+        """Set up, then run the commands in order, up to the first that fails and may not."""
+        first = [command for command in commands if command.name == SETUP]
+        with self._setup.ready(tree, first, stop, ground) as ready:
+            results = list(ready.results)
+            for command in (one for one in commands if one.name != SETUP):
+                if stop() or any(not one.passed and not one.allow_fail for one in results):
+                    break
+                results.append(self.run(tree, command, stop, ready.kit))
         return results
 
-    def run(self, tree: Path, command: Command, stop: Callable[[], bool]) -> CommandResult:
+    def run(
+        self, tree: Path, command: Command, stop: Callable[[], bool], kit: Kit = NO_KIT
+    ) -> CommandResult:
         """Run one command in any tree; no other file of this machine is in its reach.
 
         A part of a command that ends as its runner does for other reasons than a failing test
         decides nothing: its result may fail, and says so.
         """
         ended = self._sandbox.run(
-            ("sh", "-c", command.run), tree, timeout_s=command.timeout_s, stop=stop
+            ("sh", "-c", command.run), tree, timeout_s=command.timeout_s, stop=stop, kit=kit
         )
         passed = ended.exit_code == 0 and not ended.fault
         vague = bool(command.telling) and not ended.fault and ended.exit_code not in command.telling

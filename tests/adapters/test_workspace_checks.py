@@ -198,6 +198,7 @@ def test_the_artifact_keeps_to_its_shape(gatekeeper):
     read = msgspec.json.decode(content, type=Artifact, strict=True)
     assert (read.stage, read.review, read.merge_commit) == ("ci", full.review, "1" * 40)
     assert read.evidence == {"silent": "no check ran"}
+    assert isinstance(read.test_results, dict)
     assert read.test_results["after"] == {"collected": 2}
     raw = json.loads(content)["review"]
     assert raw["findings"] == [{"severity": "high", "message": "wrong", "file": "a.py"}]

@@ -141,8 +141,9 @@ def test_the_analysis_still_follows_the_review():
 class Early(World):
     """A world in which the first change fails its preflight."""
 
-    def backend(self, effect: effects.RunBackend) -> effects.BackendEnded:
+    def backend(self, effect: effects.RunBackend) -> effects.Outcome:
         ended = super().backend(effect)
+        assert isinstance(ended, effects.BackendEnded)
         if not effect.preflight or self.verdicts:
             return ended
         self.verdicts = [True]
@@ -206,6 +207,7 @@ def test_the_branch_moves_only_when_the_repository_s_checks_are_green_on_another
     assert world.play() == [*OFFER, *REPORT, "EndPass"]
     assert (world.state(), world.wakes) == (RunState.WAITING_PROOF, [60.0])
     (offered,) = world.made(effects.OfferScratch)
+    assert world.run.scratch is not None
     assert (offered.branch, world.run.scratch.branch) == (BRANCH, BRANCH)
     tried = world.made(effects.BuildCommit)[0]
     assert (tried.parent, tried.diff) == (HEAD, DIFF)
@@ -221,11 +223,7 @@ def test_the_branch_moves_only_when_the_repository_s_checks_are_green_on_another
     ]
     assert world.made(effects.DropScratch) == [effects.DropScratch(world.run.pull, BRANCH)]
     attempt = world.run.attempts[0]
-    assert (attempt.result, attempt.commit, world.run.scratch) == (
-        Result.PATCH_APPLIED,
-        PUSHED,
-        None,
-    )
+    assert (attempt.result, attempt.commit) == (Result.PATCH_APPLIED, PUSHED)
     assert "Regreen-Verify" not in world.made(effects.BuildCommit)[1].message
     first, last = (one.verification for one in world.made(effects.Record))
     assert (first.stage, first.approved, last.merge_commit) == (Stage.CI, True, PUSHED)
@@ -238,7 +236,7 @@ def test_both_proves_in_the_sandbox_first_and_a_no_there_is_enough():
     assert "OfferScratch" not in world.play()
     world.later(3_600)
     assert world.play()[-5:] == ["BuildCommit", "OfferScratch", *REPORT, "EndPass"]
-    assert world.run.scratch.branch == "regreen/verify/7-2"
+    assert world.made(effects.OfferScratch)[0].branch == "regreen/verify/7-2"
 
 
 def test_a_check_that_fails_there_rejects_the_change_at_once():
@@ -281,6 +279,7 @@ def test_where_no_check_judges_it_a_person_does_or_the_sandbox_did(verify, state
         assert says in attempt.reason
     else:
         assert attempt.result is Result.PATCH_APPLIED
+        assert attempt.ci is not None
         assert says in attempt.ci.reason
         assert "the proof in the sandbox decides" in world.comments[0].body
     assert any(says in one for one in attempt.notices)
@@ -307,21 +306,25 @@ def test_a_look_between_two_brings_no_third():
     assert world.wakes == [60.0, 60.0]
 
 
-def test_however_the_run_goes_on_the_scratch_branch_goes():
-    ways = {
-        "stopped": lambda world: world.play(Wish.STOP, "enough"),
-        "closed": lambda world: setattr(world, "pull", a_pull(open=False)) or world.play(),
-        "gone": lambda world: setattr(world, "pull", None) or world.play(),
-        "green": lambda world: setattr(world, "checks", (a_check(state=GREEN),)) or world.play(),
-        "another head": lambda world: setattr(world, "pull", a_pull(head="d" * 40)) or world.play(),
-    }
-    for way, go in ways.items():
-        world = by_ci()
-        world.play()
-        world.later(90)
-        assert "DropScratch" in go(world), way
-        assert world.run.scratch is None, way
-        assert world.made(effects.Push) == [], way
+@pytest.mark.parametrize(
+    ("change", "wish"),
+    [
+        pytest.param({}, Wish.STOP, id="stopped"),
+        pytest.param({"pull": a_pull(open=False)}, Wish.LOOK, id="closed"),
+        pytest.param({"pull": None}, Wish.LOOK, id="gone"),
+        pytest.param({"checks": (a_check(state=GREEN),)}, Wish.LOOK, id="green"),
+        pytest.param({"pull": a_pull(head="d" * 40)}, Wish.LOOK, id="another head"),
+    ],
+)
+def test_however_the_run_goes_on_the_scratch_branch_goes(change, wish):
+    world = by_ci()
+    world.play()
+    world.later(90)
+    for name, value in change.items():
+        setattr(world, name, value)
+    assert "DropScratch" in world.play(wish, "enough")
+    assert world.run.scratch is None
+    assert world.made(effects.Push) == []
 
 
 def test_a_refused_scratch_branch_asks_a_person_and_is_cleaned_up():
@@ -345,6 +348,7 @@ def test_a_gate_is_asked_after_the_checks():
     world = by_ci(steps=(a_step(FailureType.SECURITY),))
     world.play()
     look(world, ("test", GREEN))
+    assert world.run.gate is not None
     assert (world.state(), world.run.gate.types) == (RunState.WAITING_PERSON, ("security",))
     assert world.made(effects.Push) == []
 

@@ -1,6 +1,7 @@
 """A change is reviewed, and proved by the repository's own checks before its branch moves."""
 
 import json
+from typing import Any
 
 import pytest
 
@@ -26,7 +27,7 @@ def scratch_branches(github, repo: str) -> list[str]:
     return [ref for ref in refs if "regreen/verify" in ref]
 
 
-def artifacts(bot, pull) -> list[dict]:
+def artifacts(bot, pull) -> list[dict[str, Any]]:
     folder = bot.server.data / "features" / bot.run(pull).id / "gatekeeper"
     return [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]
 
