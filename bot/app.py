@@ -48,6 +48,7 @@ from bot.web.api import runs as run_routes
 from bot.web.app import Application, application
 from bot.web.webhooks import Webhooks
 from bot.workspace import sandbox as sandboxes
+from bot.workspace.artifacts import SandboxFacts
 from bot.workspace.checks import LocalGatekeeper
 from bot.workspace.cleanup import Cleaner
 from bot.workspace.retention import Retention
@@ -171,7 +172,9 @@ def build(
             comments=github.comments,
             repos=github.repos,
             trees=trees,
-            gatekeeper=LocalGatekeeper(sandbox, server.data_dir, setup),
+            gatekeeper=LocalGatekeeper(
+                sandbox, server.data_dir, setup, _facts(sandbox, configuration.sandbox)
+            ),
             backends=Registry(
                 watched.current,
                 sandbox,
@@ -269,6 +272,12 @@ def _sandbox(config: SandboxConfig, server: Server, role: Role) -> sandboxes.Dri
         return sandboxes.NoSandbox(config, host_path())
     server.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     return sandboxes.choose(config, where=server.data_dir)
+
+
+def _facts(sandbox: Sandbox, config: SandboxConfig) -> SandboxFacts:
+    """Return what artifacts tell of the sandbox; without one the machine's network is there."""
+    network = "host" if sandbox.name == "none" else "none"
+    return SandboxFacts(sandbox.name, network, config.memory_mb, config.processes)
 
 
 def _worker_reason(worker: Worker | None) -> str:

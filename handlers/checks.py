@@ -18,6 +18,9 @@ def decide(event: ChecksChanged, facts: EventFacts) -> Decision:
         return Decision(Ignore("no pull request has this head"))
     if not pull.open:
         return Decision(Ignore("the pull request is closed"))
+    scratch = run.scratch if run is not None else None
+    if scratch is not None and scratch.commit == event.head:
+        return Decision(Settle(pull.ref, f"{event.name} completed on {scratch.branch}"))
     if pull.head != event.head:
         return Decision(Ignore("the head has moved since"))
     if not event.red and run is None:

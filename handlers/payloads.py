@@ -30,7 +30,7 @@ from bot.domain.events import (
     RetryAsked,
     Unused,
 )
-from bot.domain.values import PullRef, Sha, Value
+from bot.domain.values import SCRATCH, PullRef, Sha, Value
 
 OWN_PREFIX = "regreen."  # no event of GitHub's has a dot in its name
 APPROVAL, RETRY = "regreen.approval", "regreen.retry"
@@ -93,6 +93,12 @@ class Attached(Value, frozen=True):
     base: Base
 
 
+class Suite(Value, frozen=True):
+    """The check suite that a check run belongs to."""
+
+    head_branch: str | None = None
+
+
 class CheckRun(Value, frozen=True):
     """A check run."""
 
@@ -102,6 +108,7 @@ class CheckRun(Value, frozen=True):
     external_id: str | None = None
     app: Identified | None = None
     pull_requests: tuple[Attached | None, ...] = ()
+    check_suite: Suite | None = None
 
 
 class CheckSuite(Value, frozen=True):
@@ -111,6 +118,7 @@ class CheckSuite(Value, frozen=True):
     conclusion: str | None = None
     app: Identified | None = None
     pull_requests: tuple[Attached | None, ...] = ()
+    head_branch: str | None = None
 
 
 class WorkflowRun(Value, frozen=True):
@@ -121,6 +129,7 @@ class WorkflowRun(Value, frozen=True):
     path: str = ""
     conclusion: str | None = None
     pull_requests: tuple[Attached | None, ...] = ()
+    head_branch: str | None = None
 
 
 class RequestedAction(Value, frozen=True):
@@ -427,7 +436,7 @@ def _unwelcome(account: Account, known: Known) -> bool:
 def _completed(
     repository: Repository, check: CheckRun | CheckSuite | WorkflowRun, name: str
 ) -> ChecksChanged:
-    pull = _attached(repository, check)
+    pull = _attached(repository, check) or _tried(repository, check)
     red = check.conclusion in FAILING
     return ChecksChanged(repository.full_name, Sha(check.head_sha), name, red, pull)
 
@@ -471,6 +480,14 @@ def _named(repository: Repository, external_id: str) -> PullRef | None:
     if repo != repository.full_name or not re.fullmatch(r"[1-9][0-9]{0,17}", number):
         return None
     return PullRef(repo, int(number))
+
+
+def _tried(repository: Repository, check: CheckRun | CheckSuite | WorkflowRun) -> PullRef | None:
+    """Return the pull request whose change is tried on a scratch branch, as its name says."""
+    suite = check.check_suite if isinstance(check, CheckRun) else check
+    branch = (suite.head_branch if suite is not None else None) or ""
+    found = re.fullmatch(rf"{SCRATCH}([1-9][0-9]{{0,17}})-[0-9]+", branch)
+    return PullRef(repository.full_name, int(found[1])) if found else None
 
 
 def _names(repositories: tuple[Named, ...]) -> tuple[str, ...]:

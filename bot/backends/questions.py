@@ -1,9 +1,9 @@
 """What a model is asked without being asked to change anything, and what its answer is good for.
 
-A plan is a short checklist for whoever mends. A synthesis makes one plan out of several. An
-analysis judges a change before it goes out: its first line is the verdict, and an answer without
-one, or with both, is of no use. What other models wrote is fenced like everything else that nobody
-vouches for.
+A plan is a short checklist for whoever mends. A synthesis makes one plan out of several. A review
+and an analysis judge a change before it goes out, the one by itself, the other by its plan: the
+first line is the verdict, and an answer without one, or with both, is of no use. What other models
+wrote is fenced like everything else that nobody vouches for.
 """
 
 from collections.abc import Iterator, Mapping
@@ -27,6 +27,14 @@ Write no code and no diff."""
 _SYNTHESIS = """\
 Several planners have each written a plan. Make one plan of them. Where they differ, keep what the \
 log and the files bear out, and leave out what only one of them supposes."""
+_REVIEW = """\
+Review a change before it goes out. The project's own commands have passed on it, so look for what \
+they do not see: a wrong result, a broken caller, a lost error, a hole in security, a weakened \
+test, work that nobody asked for. Style alone is no reason to say no. Files that you see hold the \
+change already.
+The first line of your answer is exactly `VERDICT: yes` or `VERDICT: no`. After it comes one line \
+for each finding, at most ten: `- [high|medium|low] path/to/file: what is wrong`. With a no, say \
+what to do instead."""
 _ANALYSIS = """\
 Judge a change before it goes out. Does it do what the plan says, no more and no less? Does it \
 mend the cause, or only hide the symptom? It hides the symptom when it weakens, skips or deletes a \
@@ -37,11 +45,14 @@ ten lines of reasons that name files; with a no, say what to do instead."""
 TASKS: Mapping[Purpose, str] = {
     Purpose.PLAN: _PLAN,
     Purpose.SYNTHESIS: f"{_SYNTHESIS}\n{_PLAN}",
+    Purpose.REVIEW: _REVIEW,
     Purpose.ANALYSIS: _ANALYSIS,
 }
+_JUDGING = frozenset({Purpose.REVIEW, Purpose.ANALYSIS})
 _LAST: Mapping[Purpose, str] = {
     Purpose.PLAN: "Now write the plan.",
     Purpose.SYNTHESIS: "Now write the one plan.",
+    Purpose.REVIEW: "Now review the change; the verdict comes first.",
     Purpose.ANALYSIS: "Now judge the change; the verdict comes first.",
 }
 
@@ -54,14 +65,14 @@ def posed(question: Question) -> str:
 def answered(name: str, question: Question, answer: Answer) -> Answer:
     """Return backend *name*'s answer, with `NO_CHANGE` and a clean text when it is of use.
 
-    The text of an analysis begins with the line `VERDICT: yes` or `VERDICT: no`.
+    The text of a review or an analysis begins with the line `VERDICT: yes` or `VERDICT: no`.
     """
     text, detail = prompt.clean(_spoken(answer.text)).strip(), ""
     if answer.ending not in {Ending.EDITED, Ending.NO_CHANGE}:
         return msgspec.structs.replace(answer, text=prompt.capped(text, MOST))
     if not text:
         detail = f"{name} said nothing"
-    elif question.purpose is Purpose.ANALYSIS:
+    elif question.purpose in _JUDGING:
         verdicts = {one for line in text.splitlines() if (one := _verdict(line))}
         if len(verdicts) == 1:
             text = _from_verdict(text)
@@ -82,7 +93,7 @@ def again(posed: str, answer: Answer) -> str:
 
 
 def _sections(question: Question) -> Iterator[str]:
-    task, judging = question.task, question.purpose is Purpose.ANALYSIS
+    task, judging = question.task, question.purpose in _JUDGING
     yield TASKS[question.purpose]
     yield f"The pull request is {task.pull}."
     yield from prompt.facts(task)

@@ -51,6 +51,7 @@ VARIABLES: Mapping[str, str] = {
     "AUTOCODER_QA_MAX_SESSIONS": "qa.max_sessions",
     "AUTOCODER_QA_SUBAGENT_MAX_ITERATIONS": "qa.max_iterations",
     "AUTOCODER_PLANNER_ENABLED": "planning.enabled",
+    "AUTOCODER_CONTROLLER_ENABLED": "gatekeeper.preflight",
     "AUTOCODER_LOGS_KEEP_DAYS": "retention.keep_days",
     "AUTOCODER_LOGS_KEEP_FILES": "retention.keep_files",
     "AUTOCODER_LOGS_MAX_TOTAL_MB": "retention.max_total_mb",
@@ -139,6 +140,8 @@ def _defaults() -> dict[str, Any]:
         **flat("guard", policy["guard"]),
         **flat("qa", policy["qa"]),
         **flat("planning", policy["planning"]),
+        **flat("review", policy["review"]),
+        **flat("gatekeeper", policy["gatekeeper"]),
         **flat("approvals", policy["approvals"]),
         **flat("sandbox", dataclasses.asdict(SandboxConfig())),
         **flat("budget", msgspec.to_builtins(Caps())),
@@ -166,7 +169,7 @@ def _parsed(variable: str, text: str, key: str, like: Any) -> Any:
 
 def _policy(own: Settings) -> Policy:
     """Return what our own sections say by themselves."""
-    tables = ("retry", "guard", "qa", "planning", "approvals")
+    tables = ("retry", "guard", "qa", "planning", "review", "gatekeeper", "approvals")
     values = {
         **own.under("regreen"),
         "trusted_markers": own.value("attempts.trusted_markers"),

@@ -16,6 +16,7 @@ from bot.config.layers import Settings
 from bot.config.schema import BackendConfig, BackendName, Drain, Drains, Policy
 
 SYNTHESIS = "planning.synthesis"
+MODE = "review.mode"
 Names = tuple[BackendName, ...]
 
 
@@ -42,13 +43,16 @@ def laid(policy: Policy, said: Said, warnings: list[str]) -> Policy:
     synthesis = _synthesis(said, planners, warnings)
     if said.found.noedit_at and not planners:
         warnings.append(f"{said.found.noedit_at} has no effect while [planning] is not enabled")
+    reviewers = _named(said, Drain.REVIEW)
+    if not reviewers and said.own.origin(MODE) != "default":
+        warnings.append(f"{said.own.origin(MODE)}: {MODE} has no effect without a review drain")
     return msgspec.structs.replace(
         policy,
         primary=primary,
         fallback=_names(said.found.fallback),
         planners=planners,
         analysts=_named(said, Drain.ANALYSIS),
-        reviewers=_named(said, Drain.REVIEW),
+        reviewers=reviewers,
         drains=said.drains,
         planning=msgspec.structs.replace(policy.planning, synthesis=synthesis),
     )

@@ -112,6 +112,45 @@ class PlanningPolicy(Value, frozen=True):
     synthesis: str = ""
 
 
+class ReviewMode(StrEnum):
+    """What the review drain decides (seed 1); each is stricter than the one before it."""
+
+    OFF = "off"
+    ADVISORY = "advisory"  # what is said stands in the report
+    CONSENSUS = "consensus"  # the majority decides
+    GATE = "gate"  # one no rejects
+
+
+class ReviewPolicy(Value, frozen=True):
+    """The review of a proved change: what the reviewers decide, and their seconds in all."""
+
+    mode: ReviewMode = ReviewMode.ADVISORY
+    within_s: float = 300.0
+
+
+class Verify(StrEnum):
+    """Where a change is proved before its branch is touched."""
+
+    LOCAL = "local"  # by the gatekeeper, in the sandbox
+    CI = "ci"  # by the repository's own checks, on a scratch branch
+    BOTH = "both"  # first one, then the other
+
+
+class GatekeeperPolicy(Value, frozen=True):
+    """How a change is proved; times are seconds.
+
+    With `preflight` the commands run in the backend's own tree first (seed 1's controller). On the
+    scratch branch a first check must begin within `ci_start_s` and all must end within `ci_wait_s`;
+    we look every `ci_look_s`, and whenever GitHub tells of a check.
+    """
+
+    verify: Verify = Verify.LOCAL
+    preflight: bool = False
+    ci_start_s: float = 120.0
+    ci_wait_s: float = 3_600.0
+    ci_look_s: float = 60.0
+
+
 class ApprovalPolicy(Value, frozen=True):
     """Who answers at a gate (`write` or `admin`), and after how many seconds we remind and end."""
 
@@ -266,6 +305,8 @@ class Policy(Value, frozen=True):
     guard: GuardPolicy = GuardPolicy()
     qa: QaPolicy = QaPolicy()
     planning: PlanningPolicy = PlanningPolicy()
+    review: ReviewPolicy = ReviewPolicy()
+    gatekeeper: GatekeeperPolicy = GatekeeperPolicy()
     approvals: ApprovalPolicy = ApprovalPolicy()
     routing: RoutingPolicy = RoutingPolicy()
     drains: Drains = Drains()

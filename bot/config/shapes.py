@@ -14,7 +14,7 @@ import msgspec
 from msgspec import Meta
 
 from bot.config.document import Document, KeyPath
-from bot.config.schema import Strategy
+from bot.config.schema import ReviewMode, Strategy, Verify
 from bot.domain.errors import ConfigError
 from bot.domain.values import FailureType, Value
 
@@ -216,6 +216,23 @@ class PlanningKeys(Value, frozen=True):
     synthesis: str | None = None
 
 
+class ReviewKeys(Value, frozen=True):
+    """`[review]`."""
+
+    mode: ReviewMode | None = None
+    within_s: Positive | None = None
+
+
+class GatekeeperKeys(Value, frozen=True):
+    """`[gatekeeper]`."""
+
+    verify: Verify | None = None
+    preflight: bool | None = None
+    ci_start_s: Positive | None = None
+    ci_wait_s: Positive | None = None
+    ci_look_s: Positive | None = None
+
+
 class ApprovalKeys(Value, frozen=True):
     """`[approvals]`."""
 
@@ -308,6 +325,8 @@ OWN_SECTIONS: Mapping[str, type[Value]] = {
     "guard": GuardKeys,
     "qa": QaKeys,
     "planning": PlanningKeys,
+    "review": ReviewKeys,
+    "gatekeeper": GatekeeperKeys,
     "approvals": ApprovalKeys,
     "sandbox": SandboxKeys,
     "budget": BudgetKeys,
@@ -333,6 +352,8 @@ _CHOICES = {
     "approvals.role": "write or admin",
     "fallback_system.compare": f"two of {', '.join(Strategy)}",
     "fallback_system.strategy": f"one of {', '.join(Strategy)}",
+    "gatekeeper.verify": f"one of {', '.join(Verify)}",
+    "review.mode": f"one of {', '.join(ReviewMode)}",
     "sandbox.driver": "bubblewrap, podman, docker or none",
     "retry.retries": f"for types of failure: {', '.join(FailureType)}",
     "retry.multipliers": f"for types of failure: {', '.join(FailureType)}",

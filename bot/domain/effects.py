@@ -63,7 +63,7 @@ class RunBackend(Variant, frozen=True):
     """Have a backend change a tree at `head` with `onto` applied; the whole diff comes back.
 
     `run` and `attempt` say on whose account that goes, `resume` which session of the backend's own
-    goes on.
+    goes on. The commands `preflight` are run in its own tree when it has changed something.
     """
 
     backend: str  # a name of the configuration, or "fixers"
@@ -75,6 +75,7 @@ class RunBackend(Variant, frozen=True):
     onto: str = ""
     resume: str = ""
     announce: tuple[str, ...] = ()  # lines for the log
+    preflight: tuple[Command, ...] = ()
 
 
 class Consult(Variant, frozen=True):
@@ -101,6 +102,37 @@ class Verify(Variant, frozen=True):
     diff: str
     commands: tuple[Command, ...]
     trusted: bool = False
+
+
+class Record(Variant, frozen=True):
+    """Write the artifact of a verification, again when it was written at its time before."""
+
+    pull: PullRef
+    run: str
+    verification: Verification
+
+
+class OfferScratch(Variant, frozen=True):
+    """Push a commit to a scratch branch, whatever that held; no other branch of ours moves."""
+
+    pull: PullRef
+    branch: str
+    commit: Sha
+
+
+class DropScratch(Variant, frozen=True):
+    """Delete a scratch branch, if it is there."""
+
+    pull: PullRef
+    branch: str
+
+
+class ReadProof(Variant, frozen=True):
+    """Read the checks of a commit on a scratch branch, and which of them fail on the base too."""
+
+    pull: PullRef
+    commit: Sha
+    base_branch: str
 
 
 class BuildCommit(Variant, frozen=True):
@@ -179,6 +211,10 @@ Effect = (
     | RunBackend
     | Consult
     | Verify
+    | Record
+    | OfferScratch
+    | DropScratch
+    | ReadProof
     | BuildCommit
     | BuildRevert
     | SaveRun
@@ -217,13 +253,15 @@ class Commented(Variant, frozen=True):
 class BackendEnded(Variant, frozen=True):
     """A backend's answer, and the diff that was found in the tree, whatever it says.
 
-    `at` is the time. A diff that adds what looks like a secret is not handed on, for outcomes are
-    stored: `leaks` says where it does.
+    `at` is the time, `preflight` what came of the commands that ran in its tree, if any did. A diff
+    that adds what looks like a secret is not handed on, for outcomes are stored: `leaks` says where
+    it does.
     """
 
     answer: Answer
     diff: str
     at: datetime
+    preflight: Verification | None = None
     leaks: tuple[str, ...] = ()
 
 
@@ -245,6 +283,22 @@ class Verified(Variant, frozen=True):
     """The gatekeeper's verdict."""
 
     verification: Verification
+    at: datetime
+
+
+class Recorded(Variant, frozen=True):
+    """The artifact stands."""
+
+    verification: Verification
+    at: datetime
+
+
+class ProofRead(Variant, frozen=True):
+    """The checks on a scratch branch: `upstream` fail on the base, `logs` say why others fail."""
+
+    checks: tuple[Check, ...]
+    upstream: tuple[str, ...]
+    logs: tuple[tuple[str, str], ...]
     at: datetime
 
 
@@ -289,6 +343,8 @@ Outcome = (
     | BackendEnded
     | Consulted
     | Verified
+    | Recorded
+    | ProofRead
     | CommitBuilt
     | Pushed
     | HeadMoved

@@ -87,7 +87,10 @@ class Tree(Protocol):
 
 
 class Trees(Protocol):
-    """Mirrors, trees and commits of repositories; the only road to git."""
+    """Mirrors, trees and commits of repositories; the only road to git.
+
+    `offer` puts a scratch branch at a commit, whatever it held; `withdraw` deletes one.
+    """
 
     def open(self, repo: str, head: Sha, remote: Remote) -> AbstractContextManager[Tree]: ...
     def files(
@@ -100,6 +103,8 @@ class Trees(Protocol):
         self, repo: str, parent: Sha, like: Sha, message: str, at: datetime, remote: Remote
     ) -> Sha: ...
     def push(self, repo: str, branch: str, commit: Sha, lease: Sha, remote: Remote) -> str: ...
+    def offer(self, repo: str, branch: str, commit: Sha, remote: Remote) -> str: ...
+    def withdraw(self, repo: str, branch: str, remote: Remote) -> str: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +164,9 @@ class Finished(Value, frozen=True):
     """How a sandboxed command ended; output is capped, head and tail kept.
 
     `fault` says why it was killed, "" when it ended by itself; a command that is silent for too
-    long has timed out, one that prints without end is endless.
+    long has timed out, one that prints without end is endless. `cpu_s` and `max_rss_mb` are the
+    time that it and its waited-for children computed and the memory of the largest of them, None
+    where that is not known, as for the memory of a command that is over in a moment.
     """
 
     exit_code: int
@@ -169,14 +176,19 @@ class Finished(Value, frozen=True):
     stopped: bool = False
     endless: bool = False
     fault: str = ""
+    cpu_s: float | None = None
+    max_rss_mb: float | None = None
 
 
 class Gatekeeper(Protocol):
     """Runs the project's commands over a tree and writes the artifact, whatever their end.
 
+    `run` is for one more command, in any tree: `verify` does nothing else for each of its own.
     `tests` asks the runners behind the commands which tests they have in a tree, and runs none
     where it can; with `ran` the commands have just been run there.
     """
+
+    def run(self, tree: Path, command: Command, stop: Callable[[], bool]) -> CommandResult: ...
 
     def verify(
         self,

@@ -14,6 +14,7 @@ class RunState(StrEnum):
     WAITING_DELAY = "waiting_delay"
     WAITING_PERSON = "waiting_person"
     WAITING_BASE = "waiting_base"  # the base branch fails in the same way
+    WAITING_PROOF = "waiting_proof"  # the repository's checks judge the change on a scratch branch
     GREEN = "green"
     GAVE_UP = "gave_up"
     BLOCKED = "blocked"  # going on makes no sense: the same again and again
@@ -179,13 +180,28 @@ class Gate(Value, frozen=True):
     reminders: int = 0
 
 
+class Scratch(Value, frozen=True):
+    """A change that the repository's own checks judge on a branch of ours, before its own moves.
+
+    `commit` holds the change on top of the run's head; `diff` and `gates` are what goes on when it
+    passes. `pushed_at` is None until the branch is there.
+    """
+
+    branch: str
+    diff: str
+    gates: tuple[str, ...] = ()
+    commit: Sha | None = None
+    pushed_at: datetime | None = None
+
+
 class Attempt(Value, frozen=True):
     """One trip through the pipeline; `tried` lists each backend and why it did not do.
 
     `error_key` is equal for equal failures; `summary` is the backend's own account. `plan` is the
     id of the plan it followed, `qa` how often it was sent back with what the gatekeeper found.
     `passed` are the checks that were green on its head, `worse` those that it turned red. `session`
-    is the backend's own, which goes on when its change is sent back. `unpaid` says that a budget of
+    is the backend's own, which goes on when its change is sent back. `ci` is what the repository's
+    own checks said of the change on a scratch branch. `unpaid` says that a budget of
     ours ended it: it goes on when a person says so, and is not counted until then.
     """
 
@@ -210,6 +226,7 @@ class Attempt(Value, frozen=True):
     commit: Sha | None = None
     comment: int = 0
     verification: Verification | None = None
+    ci: Verification | None = None
     usage: Usage = Usage()
     ended_at: datetime | None = None
     outages: int = 0
@@ -231,7 +248,7 @@ class Run(Value, frozen=True):
     `asked_by` that person. `pushed_at` is when we last moved the branch. `notice` is the comment
     that tells of re-runs and of waiting, 0 when there is none. `since` is the attempt from which
     the limits count: a reset forgives those before it. `upstream` are the checks that failed in
-    the same way on the base branch.
+    the same way on the base branch. `scratch` is the change that waits for the repository's checks.
     """
 
     id: RunId
@@ -256,6 +273,7 @@ class Run(Value, frozen=True):
     plans: tuple[Plan, ...] = ()
     deltas: tuple[PlanDelta, ...] = ()
     gates: tuple[Gate, ...] = ()
+    scratch: Scratch | None = None
 
     @property
     def ended(self) -> bool:

@@ -6,6 +6,8 @@ from typing import NewType
 
 import msgspec
 
+SCRATCH = "regreen/verify/"  # how our own branches begin, on which a change is only tried
+
 Sha = NewType("Sha", str)
 RunId = NewType("RunId", str)
 
@@ -262,6 +264,7 @@ class Purpose(StrEnum):
 
     PLAN = "plan"
     SYNTHESIS = "synthesis"  # one plan out of several
+    REVIEW = "review"  # may the change go out?
     ANALYSIS = "analysis"  # does the change do what the plan says?
 
 
@@ -278,12 +281,18 @@ class Question(Value, frozen=True):
 
 
 class Command(Value, frozen=True):
-    """One command of the project, run by the gatekeeper through `sh -c` in the tree's root."""
+    """One command of the project, run by the gatekeeper through `sh -c` in the tree's root.
+
+    `part_of` names the command of which this is a part that runs first; it decides only when it
+    ends with one of the exit codes `telling`.
+    """
 
     name: str
     run: str
     timeout_s: float = 600.0
     allow_fail: bool = False
+    part_of: str = ""
+    telling: tuple[int, ...] = ()
 
 
 class Ground(Value, frozen=True):
@@ -312,6 +321,8 @@ class Fetched(Value, frozen=True):
 class CommandResult(Value, frozen=True):
     """How one command of a verification ended; output is capped, head and tail kept.
 
+    `cpu_s` is the time that its processes computed, `max_rss_mb` the memory of the largest of them,
+    both None where that was not measured. `note` says what people should know of it.
     `snapshot` names the stored set-up that it was taken from or that was made of it, if any, and
     `fetched` is the fetch proxy's log.
     """
@@ -326,6 +337,40 @@ class CommandResult(Value, frozen=True):
     timed_out: bool = False
     snapshot: str = ""
     fetched: tuple[Fetched, ...] = ()
+    part_of: str = ""
+    cpu_s: float | None = None
+    max_rss_mb: float | None = None
+    note: str = ""
+
+
+class ReviewFinding(Value, frozen=True):
+    """What a reviewer found; `file` is empty when it concerns no one file."""
+
+    severity: str
+    message: str
+    file: str = ""
+
+
+class Review(Value, frozen=True):
+    """What the reviewers said of a change, and what that decides (seed 1's fields).
+
+    `skipped` says that nobody gave a verdict.
+    """
+
+    approved: bool
+    skipped: bool
+    reason: str
+    mode: str
+    engines: tuple[str, ...] = ()
+    findings: tuple[ReviewFinding, ...] = ()
+
+
+class Stage(StrEnum):
+    """Which verification it was."""
+
+    PREFLIGHT = "preflight"  # in the backend's own tree
+    GATEKEEPER = "gatekeeper"  # in a fresh tree
+    CI = "ci"  # by the repository's own checks
 
 
 class Counted(Value, frozen=True):
@@ -342,7 +387,10 @@ class Counted(Value, frozen=True):
 class Verification(Value, frozen=True):
     """The gatekeeper's verdict on one diff, and where its artifact lies in the data folder.
 
-    `weakened` says, a sentence each, how the changed tree asks less of its tests than the head did.
+    `at` is the time that the artifact has for a name: recorded again, it is the same file.
+    `evidence` are further findings by name, which the artifact keeps as they are; `test_results`
+    are numbers by name, such as those of the tests before and after the change. `weakened` says, a
+    sentence each, how the changed tree asks less of its tests than the head did.
     """
 
     approved: bool
@@ -351,6 +399,12 @@ class Verification(Value, frozen=True):
     diff_fingerprint: str = ""
     artifact: str = ""
     sandbox: str = ""
+    at: datetime | None = None
+    stage: Stage = Stage.GATEKEEPER
+    review: Review | None = None
+    merge_commit: str = ""
+    evidence: tuple[tuple[str, str], ...] = ()
+    test_results: dict[str, dict[str, int]] = msgspec.field(default_factory=dict)
     weakened: tuple[str, ...] = ()
 
 

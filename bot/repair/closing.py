@@ -6,12 +6,12 @@ those effects answer changes nothing any more, so `machine.advance` only hands o
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import Enum
 
 import msgspec
 
-from bot.config.schema import BackendName, Policy
+from bot.config.schema import BackendName, Policy, ReviewMode
 from bot.domain import effects
 from bot.domain.effects import Commented, Effect, Outcome
 from bot.domain.facts import RepairFacts
@@ -26,8 +26,9 @@ from bot.domain.runs import (
     Wish,
 )
 from bot.domain.values import Command, Conclusion, FailingStep, Pull, PullRef, RunId
-from bot.repair import approvals, attempts, messages
+from bot.repair import approvals, attempts, messages, progress, retry
 from bot.repair.choices import chosen
+from bot.routing.chain import route
 
 
 class Phase(Enum):
@@ -42,7 +43,12 @@ class Phase(Enum):
     SYNTHESIZING = "synthesizing"
     FIXING = "fixing"
     VERIFYING = "verifying"
+    REVIEWING = "reviewing"
+    REVIEWED = "reviewed"
     ANALYSING = "analysing"
+    OFFERING = "offering"
+    PROVING = "proving"
+    PROVED = "proved"
     COMMITTING = "committing"
     INTENDING = "intending"
     PUSHING = "pushing"
@@ -58,7 +64,8 @@ class Pass:
     `kept` is what the fixers changed, if that was not enough alone. `opinions` are the plans that
     one is made of, `by` who wrote them, `gates` the approvals without which nothing goes out.
     `proofs` are the commands that prove a mend, `announce` lines for the log. `why` gives the
-    reason of a re-run or a rollback. `noticing` says that the notice has just been posted.
+    reason of a re-run or a rollback. `noticing` says that the notice has just been posted. `review`
+    is how strict the reviewers are.
     """
 
     policy: Policy
@@ -84,6 +91,7 @@ class Pass:
     diff: str = ""
     kept: str = ""
     noticing: bool = False
+    review: ReviewMode = ReviewMode.OFF
     script: tuple[Effect, ...] = ()
 
     @property
@@ -131,7 +139,7 @@ def park(state: Pass, reason: str, wake_after_s: float | None = None) -> Step:
     run = state.run
     if run is None:
         return replace(state, phase=Phase.ENDED), None
-    if run.state not in (RunState.WAITING_DELAY, RunState.WAITING_PERSON, RunState.WAITING_BASE):
+    if run.state not in WAITING:
         run = msgspec.structs.replace(run, state=RunState.WAITING_CI, reason=reason)
     end = effects.EndPass(msgspec.structs.replace(run, generation=state.generation), wake_after_s)
     return play(replace(state, run=run, phase=Phase.CLOSING, script=(end,)))
@@ -155,6 +163,39 @@ def give_up(state: Pass, ending: RunState, reason: str, headline: str = "") -> S
     result = Result.BLOCKED if ending is RunState.BLOCKED else Result.GAVE_UP
     state = choose(state, Strategy.GIVE_UP, reason, result=result)
     return close(state, ending, reason, headline=headline)
+
+
+def reject(state: Pass, reason: str, at: datetime) -> Step:
+    """End the attempt without a push; the next one follows after its backoff, if one may."""
+    state = with_attempt(state, result=Result.REJECTED, reason=reason, ended_at=at)
+    run, attempt = state.open_run, state.attempt
+    following = route(state.policy, attempt.number, state.pull.number)
+    if over := no_more(state, attempt.failing, fallback=following.fallback):
+        ending, why = over
+        result = Result.BLOCKED if ending is RunState.BLOCKED else Result.GAVE_UP
+        state = with_attempt(state, result=result, reason=f"{reason}; giving up, because {why}")
+        return give_up(state, ending, why)
+    rejected = sum(one.result is Result.REJECTED for one in run.attempts if one.head == run.head)
+    delay_s = retry.rejected_delay_s(rejected, state.policy.retry, str(run.id))
+    run = msgspec.structs.replace(run, wake_at=at + timedelta(seconds=delay_s))
+    waits = f"attempt {attempt.number} was rejected, the next follows in {delay_s:.0f} s"
+    return close(replace(state, run=run), RunState.WAITING_DELAY, waits, wake_after_s=delay_s)
+
+
+def no_more(
+    state: Pass, failing: Sequence[str], *, fallback: bool, asked: bool = False
+) -> tuple[RunState, str] | None:
+    """Return how and why the run ends here; None when another attempt may follow.
+
+    Who asks lifts every limit but the day's: a bot with a person's account may ask for ever.
+    """
+    run, limits = state.open_run, state.policy.retry
+    counted, recent = () if asked else run.attempts[run.since :], state.seen.recent
+    if reason := progress.stuck(counted, fallback=fallback, recent=recent, retry=limits):
+        return RunState.BLOCKED, reason
+    if not asked and (reason := retry.spent(run, failing, fallback=fallback, retry=limits)):
+        return RunState.GAVE_UP, reason
+    return None
 
 
 def choose(
@@ -216,14 +257,24 @@ def close(
     script.append(effects.ShowCard(card))
     if ending is RunState.GREEN:
         script.append(effects.RetireMarkers(run.pull))
+    if run.scratch is not None and ending is not RunState.WAITING_PROOF:
+        script.append(effects.DropScratch(run.pull, run.scratch.branch))
+        run = msgspec.structs.replace(run, scratch=None)
     script.append(effects.EndPass(run, wake_after_s))
     noticing = bool(headline) and not run.notice
     closing = replace(state, run=run, phase=Phase.CLOSING, script=tuple(script), noticing=noticing)
     return play(closing)
 
 
+WAITING = (
+    RunState.WAITING_DELAY,
+    RunState.WAITING_PERSON,
+    RunState.WAITING_BASE,
+    RunState.WAITING_PROOF,
+)
 CONCLUSIONS = {
     RunState.WAITING_CI: None,
+    RunState.WAITING_PROOF: None,
     RunState.WAITING_DELAY: None,
     RunState.WORKING: None,
     RunState.WAITING_PERSON: Conclusion.ACTION_REQUIRED,

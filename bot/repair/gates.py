@@ -1,6 +1,6 @@
 """What a pass does about a change that waits at its gate: take the answer, remind, give it up.
 
-Who may answer is said in `approvals.py`; how a change comes to a gate in `pipeline.py`.
+Who may answer is said in `approvals.py`; how a change comes to a gate in `outgoing.py`.
 """
 
 from dataclasses import replace
@@ -9,7 +9,7 @@ import msgspec
 
 from bot.domain import effects
 from bot.domain.runs import Gate, GateState, Result, RunState, Wish
-from bot.repair import approvals, messages, pipeline
+from bot.repair import approvals, messages, outgoing
 from bot.repair.closing import Pass, Phase, Step, give_up, park, play, with_attempt
 
 
@@ -30,7 +30,7 @@ def answer(state: Pass) -> Step:
         why = f": {word.why}" if word.why else ""
         return _throw_away(replace(state, run=run), f"{word.by} rejected the change{why}")
     run = approvals.ended(run, GateState.APPROVED, now, by=word.by, note=word.why)
-    return pipeline.let_out(replace(state, run=run), gate)
+    return outgoing.let_out(replace(state, run=run), gate)
 
 
 def _throw_away(state: Pass, reason: str) -> Step:

@@ -1,9 +1,12 @@
 """Every state of a pass and every transition. Nothing else moves a run.
 
     READING -> CLASSIFYING -> OPENING -> [PLANNING -> [SYNTHESIZING]] ->
-        FIXING -> VERIFYING -> [ANALYSING] -> COMMITTING -> INTENDING -> PUSHING
+        FIXING -> VERIFYING -> [REVIEWING -> REVIEWED] -> [ANALYSING] ->
+        COMMITTING -> INTENDING -> PUSHING
            ^          |
            +----------+     the next backend when one failed, the same one for a QA pass
+    ANALYSING -> OFFERING                  to have the repository's own checks judge the change
+    READING -> PROVING -> PROVED           what they say; then COMMITTING, or it is rejected
     CLASSIFYING -> RERUNNING               when no code is to blame
     CLASSIFYING -> UNDOING -> INTENDING    when two pushes in a row made it worse
     READING -> COMMITTING                  when a person let out what waited at the gate
@@ -31,7 +34,9 @@ from bot.domain.effects import (
     FailuresRead,
     HeadMoved,
     Outcome,
+    ProofRead,
     Pushed,
+    Recorded,
     Refused,
     Superseded,
     Verified,
@@ -46,16 +51,20 @@ from bot.domain.runs import (
     Strategy,
     Wish,
 )
-from bot.domain.values import CheckState, Observation, Pull, PullRef, RunId
+from bot.domain.values import CheckState, Pull, PullRef, RunId
 from bot.repair import (
     approvals,
-    attempts,
     commands,
     gates,
+    green,
     messages,
+    narrow,
+    outgoing,
     pipeline,
     progress,
+    repository,
     retry,
+    scratch,
     strategy,
     undoing,
 )
@@ -115,12 +124,19 @@ def advance(  # noqa: C901, PLR0911, PLR0912 -- this match is the table; cutting
             return pipeline.consulted(state, outcome)
         case Verified():
             return pipeline.verified(state, outcome)
+        case Recorded():
+            return pipeline.recorded(state, outcome)
+        case ProofRead():
+            return scratch.judged(state, outcome)
         case CommitBuilt():
-            return pipeline.intend(state, outcome)
+            tried = state.phase is Phase.OFFERING
+            return scratch.offer(state, outcome) if tried else outgoing.intend(state, outcome)
         case effects.Done():
-            return _ran_again(state) if state.phase is Phase.RERUNNING else pipeline.push(state)
+            return _ran_again(state) if state.phase is Phase.RERUNNING else outgoing.push(state)
+        case Pushed() if state.phase is Phase.OFFERING:
+            return scratch.offered(state, outcome)
         case Pushed(at=at):
-            return undoing.undone(state, at) if state.undoing else pipeline.pushed(state, at)
+            return undoing.undone(state, at) if state.undoing else outgoing.pushed(state, at)
 
 
 def _refused(state: Pass, reason: str) -> Step:
@@ -160,12 +176,15 @@ def _judge(state: Pass, pull: Pull) -> Step:
     passed = {check.name for check in checks if check.state is CheckState.PASSED}
     states = {check.state for check in checks}
     red = CheckState.FAILED in states
+    tried = state.run is not None and state.run.scratch is not None
+    if tried and (red or CheckState.PENDING in states):
+        return scratch.tend(state)
     if CheckState.PENDING in states and not (red and state.asked):
         return _wait(state, pull, "its checks are running", red=red)
     if not red:
         if any(c.state is CheckState.CANCELLED and c.name not in passed for c in checks):
             return _wait(state, pull, "a check was cancelled", red=False)
-        return _green(state, pull) if passed else _nothing_ran(state, pull)
+        return green.ended(state, pull) if passed else _nothing_ran(state, pull)
     if state.run is not None and (gate := state.run.gate) and not state.asked:
         return gates.tend(state, gate)
     if reason := _not_now(state, pull):
@@ -316,65 +335,6 @@ def _asker(state: Pass, run: Run) -> str:
     return newest.asked_by if handed_on and newest is not None else run.asked_by
 
 
-def _green(state: Pass, pull: Pull) -> Step:
-    run = state.run
-    if run is None:  # whoever made it green: what was counted for it counts no more
-        counted = attempts.live(state.seen.comments)
-        retire = (effects.RetireMarkers(state.pull),) if counted else ()
-        script = (*_remembered(state.newest, pull), *retire)
-        return play(replace(state, phase=Phase.CLOSING, script=script))
-    run = msgspec.structs.replace(run, head=pull.head)
-    if run.attempts and run.attempts[-1].result is Result.PATCH_APPLIED:
-        run = put(run, msgspec.structs.replace(run.attempts[-1], green=True))
-    title = "Green again" if run.attempts else "Green again without a change to the code"
-    headline = "green again" if run.notice else ""
-    lines = [_how_green(run, title)]
-    state = replace(state, run=run)
-    first = _remembered(run, pull)
-    return close(state, RunState.GREEN, title, headline=headline, lines=lines, first=first)
-
-
-def _how_green(run: Run, title: str) -> str:
-    """Say what made it green, as far as that is known."""
-    if times := max((count for _, count in run.reruns), default=0):
-        return f"{title}: the failed jobs passed when they ran again (re-run {times})."
-    if run.attempts and run.attempts[-1].green:
-        return f"Attempt {run.attempts[-1].number} mended it."
-    return f"{title}: nothing fails any more."
-
-
-def _remembered(run: Run | None, pull: Pull) -> tuple[effects.Remember, ...]:
-    """Keep what the green tells of a run that ends now, or had ended red at this head."""
-    if run is None or run.head != pull.head or run.state is RunState.GREEN:
-        return ()
-    if not (seen := _observed(run)):
-        return ()
-    return (effects.Remember(run.pull, seen),)
-
-
-def _observed(run: Run) -> tuple[Observation, ...]:
-    """Return what the green tells of the failures before it.
-
-    What failed on this very commit went away by itself; what our last push mended was real.
-    """
-    last = run.attempts[-1] if run.attempts else None
-    mended = last.head if last is not None and last.commit == run.head else None
-    found = {
-        f"{run.id}:{choice.head}:{one.check}:{one.fingerprint}": Observation(
-            key=f"{run.id}:{choice.head}:{one.check}:{one.fingerprint}",
-            check=one.check,
-            fingerprint=one.fingerprint,
-            test=one.message,
-            flaked=choice.head == run.head,
-        )
-        for choice in run.choices
-        if choice.head in (run.head, mended)
-        for one in choice.judged
-        if one.fingerprint and not one.upstream and one.check not in run.upstream
-    }
-    return tuple(found.values())
-
-
 # --- deciding: what kind of failure, what to do -----------------------------------------------
 
 
@@ -386,9 +346,10 @@ def _failures_read(state: Pass, read: FailuresRead) -> Step:
     lines = [line for step in read.steps for line in step.run_lines]
     try:
         proofs = commands.commands_for(read.repository_config, dict(read.manifests), lines)
+        review = repository.asked(read.repository_config, dict(read.manifests)).review
     except ConfigError as error:
         return ask(state, str(error))
-    return _classified(replace(state, proofs=proofs))
+    return _classified(replace(state, proofs=narrow.first(proofs, steps), review=review))
 
 
 def _classified(state: Pass) -> Step:

@@ -21,6 +21,7 @@ from bot.domain.values import (
     RunId,
     Sha,
     Usage,
+    Verification,
 )
 from bot.repair import attempts
 
@@ -31,6 +32,7 @@ DIFF_CHARACTERS = 20_000
 APPLY_CHARACTERS = 45_000  # a comment holds 65,536, and the proof must fit beside it
 EVIDENCE_CHARACTERS = 3_000
 PLAN_CHARACTERS = 4_000
+SILENT = "silent"  # evidence that the repository's own checks said nothing of a change
 UNPROTECTED = """
 > [!WARNING]
 > The code of this pull request ran without a sandbox, with the rights of the server: its
@@ -50,6 +52,7 @@ def attempt_comment(run: Run, attempt: Attempt) -> str:
         attempts.marker(attempt.number, attempt.trigger, run.id),
         "",
         *_checklist(attempt),
+        *_trial(run, attempt),
         *_at_the_gate(run, attempt),
         "",
         f"{_cost(attempt)} · Run `{run.id}`",
@@ -89,7 +92,11 @@ def _checklist(attempt: Attempt) -> list[str]:
         model = f" ({quote(attempt.model, 60)})" if attempt.model else ""
         lines.append(f"- [x] **Mended** by {name(attempt.backend)}{model}: {_size(attempt.diff)}")
     if attempt.verification is not None:
-        lines.append(_proof_line(attempt))
+        ran = attempt.verification.results or not attempt.verification.approved
+        lines += [_proof_line(attempt.verification)] if ran else []
+        lines += _review_lines(attempt.verification)
+    if attempt.ci is not None:
+        lines.append(_ci_line(attempt.ci))
     if attempt.commit is not None and attempt.result is Result.PATCH_APPLIED:
         lines.append(f"- [x] **Pushed** as {attempt.commit}")
         lines.append(f"- [{'x' if attempt.green else ' '}] **CI** on the new commit")
@@ -102,12 +109,39 @@ def _sign(result: Result) -> str:
     return {Result.ESCALATED: "🙋", Result.WORKING: "⏳", Result.SUPERSEDED: "↩️"}.get(result, "❌")
 
 
-def _proof_line(attempt: Attempt) -> str:
-    assert attempt.verification is not None
-    verdict = attempt.verification
+def _trial(run: Run, attempt: Attempt) -> list[str]:
+    """Tell of the scratch branch on which the repository's checks run now."""
+    if run.scratch is None or attempt is not run.attempts[-1] or attempt.ci is not None:
+        return []
+    return [f"- [ ] **CI** on {name(run.scratch.branch)}, before the branch is touched"]
+
+
+def _ci_line(verdict: Verification) -> str:
+    names = ", ".join(name(one.name) for one in verdict.results if one.passed)
+    if not verdict.approved:
+        return f"- [ ] **CI** on a scratch branch: {quote(verdict.reason)}"
+    if SILENT not in dict(verdict.evidence):
+        return f"- [x] **CI** on a scratch branch: {names} passed"
+    return f"- ⏭️ **CI** on a scratch branch: {quote(verdict.reason)}"
+
+
+def _review_lines(verdict: Verification) -> list[str]:
+    """Tell what the reviewers say, with the worst that they found."""
+    review = verdict.review
+    if review is None:
+        return []
+    mark = "⏭️" if review.skipped else "[x]" if review.approved else "[ ]"
+    lines = [f"- {mark} **Review** ({review.mode}): {quote(review.reason)}"]
+    for one in review.findings[:5]:
+        where = f" {name(one.file)}" if one.file else ""
+        lines.append(f"  - {quote(one.severity, 20)}{where}: {quote(one.message)}")
+    return lines
+
+
+def _proof_line(verdict: Verification) -> str:
     where = f" ({verdict.sandbox})" if verdict.sandbox else ""
     if verdict.approved:
-        commands = ", ".join(command_name(result) for result in verdict.results)
+        commands = ", ".join(command_name(result) for result in telling(verdict))
         return f"- [x] **Proved** in a fresh tree{where}: {commands} passed"
     return f"- [ ] **Not proved**{where}: {quote(verdict.reason)}"
 
@@ -195,7 +229,7 @@ def _details(run: Run, attempt: Attempt) -> list[str]:
     if posted:
         parts += _fold("Apply it", _apply_command(attempt.diff), opened=True)
     if attempt.verification is not None and attempt.verification.results:
-        proof = "\n\n".join(_proof(result) for result in attempt.verification.results)
+        proof = "\n\n".join(_proof(result) for result in telling(attempt.verification))
         parts += _fold("Proof", f"{proof}\n\nArtifact: `{attempt.verification.artifact}`")
     if attempt.summary:
         parts += _fold("What the backend says", fence(attempt.summary[:PROOF_CHARACTERS]))
@@ -205,6 +239,11 @@ def _details(run: Run, attempt: Attempt) -> list[str]:
         )
     ask = "`/regreen stop` stops me, `/regreen retry` tries again, `/regreen help` tells the rest."
     return [*parts, "", f"<sub>{ask}</sub>"]
+
+
+def telling(verdict: Verification) -> list[CommandResult]:
+    """Return what people need to see: a part tells nothing once its whole command has passed."""
+    return [one for one in verdict.results if not one.part_of or not (one.passed or one.allow_fail)]
 
 
 def _apply_command(diff: str) -> str:

@@ -5,26 +5,24 @@ says which comes when. Plan, analysis and QA pass are only made where they are c
 attempt ends pushed, posted (for a fork), at a gate, rejected, or with a person.
 """
 
-import re
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
 import msgspec
 
-from bot.config.schema import BackendName, PlanningPolicy
+from bot.config.schema import BackendName, PlanningPolicy, ReviewMode
 from bot.domain import effects
 from bot.domain.answers import Answer, Ending
 from bot.domain.effects import (
     BackendEnded,
-    CommitBuilt,
     Consulted,
+    Recorded,
     Verified,
 )
-from bot.domain.runs import Attempt, Gate, Result, RunState, Strategy
+from bot.domain.runs import Attempt, Result, RunState, Strategy
 from bot.domain.values import (
     CheckState,
-    Conclusion,
     FailureType,
     Purpose,
     Question,
@@ -32,7 +30,17 @@ from bot.domain.values import (
     Verification,
 )
 from bot.failures.fingerprint import fingerprint
-from bot.repair import approvals, attempts, guard, held, messages, plans, progress, retry
+from bot.repair import (
+    attempts,
+    guard,
+    held,
+    messages,
+    outgoing,
+    plans,
+    progress,
+    reviewing,
+    scratch,
+)
 from bot.repair.closing import (
     Pass,
     Phase,
@@ -42,9 +50,12 @@ from bot.repair.closing import (
     comment,
     escalate,
     give_up,
+    no_more,
     put,
+    reject,
     with_attempt,
 )
+from bot.repair.reviewing import VERDICT
 from bot.repair.strategy import COURSES, Patch
 from bot.routing.chain import Route, route
 
@@ -55,7 +66,6 @@ OUTAGES = frozenset(
 OUTAGE_ROUNDS = 10  # times an attempt waits for a backend before it counts as failed
 OUTAGE_WAIT_S = 60.0
 STORED_DIFF_CHARACTERS = 60_000
-VERDICT = re.compile(r"^\s*VERDICT:\s*(yes|no)\b", re.IGNORECASE | re.MULTILINE)
 
 
 def open_attempt(state: Pass, patch: Patch) -> Step:
@@ -69,7 +79,7 @@ def open_attempt(state: Pass, patch: Patch) -> Step:
     count = attempts.count(facts.comments, state.policy.trusted_markers)
     chosen = route(state.policy, count, state.pull.number)
     failing = tuple(step.check.name for step in state.steps)
-    if over := _no_more(state, failing, fallback=chosen.fallback, asked=state.asked):
+    if over := no_more(state, failing, fallback=chosen.fallback, asked=state.asked):
         return give_up(state, *over, headline="giving up")
     trigger = patch.trigger or progress.turns(run, state.policy.retry, fallback=chosen.fallback)
     planned = plans.planned(run, state.steps, facts.now, trigger)
@@ -115,7 +125,7 @@ def _new_attempt(state: Pass, number: int, chosen: Route, reason: str) -> Attemp
         head=run.head,
         started_at=facts.now,
         fallback=chosen.fallback,
-        failing=tuple(step.check.name for step in steps),
+        failing=tuple(dict.fromkeys(step.check.name for step in steps)),
         types=tuple(step.signal.type.value for step in steps),
         error_key=progress.key([step.signal.fingerprint for step in steps]),
         evidence=messages.evidence_of(steps),
@@ -125,26 +135,10 @@ def _new_attempt(state: Pass, number: int, chosen: Route, reason: str) -> Attemp
     )
 
 
-def _no_more(
-    state: Pass, failing: Sequence[str], *, fallback: bool, asked: bool = False
-) -> tuple[RunState, str] | None:
-    """Return how and why the run ends here; None when another attempt may follow.
-
-    Who asks lifts every limit but the day's: a bot with a person's account may ask for ever.
-    """
-    run, limits = state.open_run, state.policy.retry
-    counted, recent = () if asked else run.attempts[run.since :], state.seen.recent
-    if reason := progress.stuck(counted, fallback=fallback, recent=recent, retry=limits):
-        return RunState.BLOCKED, reason
-    if not asked and (reason := retry.spent(run, failing, fallback=fallback, retry=limits)):
-        return RunState.GAVE_UP, reason
-    return None
-
-
 def _with_fixers(state: Pass, chain: tuple[BackendName, ...]) -> tuple[BackendName, ...]:
     """Put the fixers first where one may apply: they cost nothing."""
     lint = any(step.signal.type is FailureType.LINT for step in state.steps)
-    return (FIXERS, *chain) if lint and state.policy.fixers else chain
+    return (FIXERS, *chain) if lint and state.policy.fixers and state.proofs else chain
 
 
 def next_backend(state: Pass, now: datetime) -> Step:
@@ -152,7 +146,7 @@ def next_backend(state: Pass, now: datetime) -> Step:
     if not state.chain:
         return _exhausted(state, now)
     backend, rest = state.chain[0], state.chain[1:]
-    if not state.planned and state.policy.planners and state.proofs and backend != FIXERS:
+    if not state.planned and state.policy.planners and _provable(state) and backend != FIXERS:
         return _ask_for_plan(replace(state, planned=True))
     state = replace(
         with_attempt(
@@ -161,7 +155,7 @@ def next_backend(state: Pass, now: datetime) -> Step:
         chain=rest,
         phase=Phase.FIXING,
     )
-    if not state.proofs:
+    if not _provable(state):
         return escalate(
             state,
             "no command is known that could prove a mend: name one under [commands] in "
@@ -170,6 +164,10 @@ def next_backend(state: Pass, now: datetime) -> Step:
         )
     told = plans.feedback(state.open_run) if state.policy.qa.feedback else ""
     return _start(state, _task(state, told), state.kept)
+
+
+def _provable(state: Pass) -> bool:
+    return bool(state.proofs) or scratch.alone(state)
 
 
 def _start(state: Pass, task: Task, onto: str) -> Step:
@@ -188,6 +186,7 @@ def _start(state: Pass, task: Task, onto: str) -> Step:
         onto=onto,
         resume=attempt.session,
         announce=announce,
+        preflight=state.proofs if state.policy.gatekeeper.preflight else (),
     )
     return replace(state, phase=Phase.FIXING), work
 
@@ -235,6 +234,8 @@ def consulted(state: Pass, heard: Consulted) -> Step:
     said = [one for one in heard.opinions if one.answer.ending is Ending.NO_CHANGE]
     texts = tuple(guard.redact(one.answer.text) for one in said)
     names = tuple(one.backend for one in said)
+    if state.phase is Phase.REVIEWING:
+        return _reviewed(state, heard)
     if state.phase is Phase.ANALYSING:
         return _analysed(state, texts, heard.at)
     if state.phase is Phase.PLANNING and len(texts) > 1:
@@ -272,7 +273,7 @@ def _analysed(state: Pass, texts: Sequence[str], at: datetime) -> Step:
         state = _noted(state, "no analyst judged the change")
     elif 2 * len(against) >= len(verdicts):
         reason = " ".join(VERDICT.sub("", against[0]).split())[:600]
-        return _reject(state, f"the analysis says no: {reason}", at)
+        return reject(state, f"the analysis says no: {reason}", at)
     else:
         state = _noted(state, f"{len(verdicts) - len(against)} of {len(verdicts)} analysts agree")
     return _prove(state, at)
@@ -302,8 +303,14 @@ def backend_ended(state: Pass, ended: BackendEnded) -> Step:
     if answer.ending is not Ending.EDITED or not ended.diff.strip():
         if attempt.qa and attempt.verification is not None:
             why = f"{attempt.verification.reason}; sent back: {_why_not(answer)}"
-            return _reject(state, why, ended.at)
+            return reject(state, why, ended.at)
         return _skip(state, _why_not(answer), ended.at)
+    return _guarded(state, ended)
+
+
+def _guarded(state: Pass, ended: BackendEnded) -> Step:
+    """Stop what may not be, note what a person has to approve, and have the rest verified."""
+    attempt = state.attempt
     verdict = guard.examine(ended.diff, state.policy.guard, task=_task(state))
     for note in verdict.notes:
         state = _noted(state, note)
@@ -322,10 +329,15 @@ def backend_ended(state: Pass, ended: BackendEnded) -> Step:
         diff=ended.diff[:STORED_DIFF_CHARACTERS],
         diff_fingerprint=guard.diff_fingerprint(ended.diff),
     )
+    state = replace(state, diff=ended.diff)
+    if ended.preflight is not None and not ended.preflight.approved:
+        return verified(state, Verified(ended.preflight, ended.at))
+    if scratch.alone(state) and attempt.backend != FIXERS.name:
+        return _approved(state, ended.at)
     run = state.open_run
     ours = not state.found.fork  # only who may write to the repository pushes to its branches
     verify = effects.Verify(run.id, state.pull, run.head, ended.diff, state.proofs, ours)
-    return replace(state, diff=ended.diff, phase=Phase.VERIFYING), verify
+    return replace(state, phase=Phase.VERIFYING), verify
 
 
 def _why_not(answer: Answer) -> str:
@@ -340,19 +352,65 @@ def verified(state: Pass, outcome: Verified) -> Step:
     verdict = outcome.verification
     state = with_attempt(state, verification=verdict)
     if verdict.approved:
-        state = held.for_weaker_tests(state, verdict)
-        if state.policy.analysts and state.attempt.backend != FIXERS.name:
-            return _ask_analysts(state)
-        return _prove(state, outcome.at)
+        return _approved(held.for_weaker_tests(state, verdict), outcome.at)
     failed = [result for result in verdict.results if not result.passed]
     if failed:
         state = with_attempt(state, error_key=fingerprint(failed[0].output))
     if state.attempt.backend == FIXERS.name:  # the next backend goes on from what they mended
         kept = replace(state, kept=state.diff)
         return _skip(kept, f"not enough alone: {verdict.reason}", outcome.at)
+    return _rejected(state, verdict, outcome.at)
+
+
+def _rejected(state: Pass, verdict: Verification, at: datetime) -> Step:
     if _may_send_back(state):
         return _send_back(state, verdict)
-    return _reject(state, verdict.reason, outcome.at)
+    return reject(state, verdict.reason, at)
+
+
+# --- what else has a say in a proved change ------------------------------------------------------
+
+
+def _approved(state: Pass, at: datetime) -> Step:
+    """Have other models look at a change of a model's; those of the fixers need none."""
+    if state.attempt.backend == FIXERS.name:
+        return _prove(state, at)
+    if reviewing.mode(state) is not ReviewMode.OFF:
+        return reviewing.ask(state, _task(state))
+    return _compare(state, at)
+
+
+def _reviewed(state: Pass, heard: Consulted) -> Step:
+    """Keep the review in the artifact of what was proved."""
+    found = reviewing.judge(reviewing.mode(state), heard.opinions)
+    gates = (*state.gates, reviewing.GATE) if found.holds else state.gates
+    state = replace(state, gates=gates, phase=Phase.REVIEWED)
+    proof = state.attempt.verification or Verification(
+        approved=True,
+        reason="the repository's own checks are to prove it",
+        diff_fingerprint=state.attempt.diff_fingerprint,
+        at=heard.at,
+    )
+    proof = msgspec.structs.replace(proof, review=found.review)
+    return state, effects.Record(state.pull, state.open_run.id, proof)
+
+
+def recorded(state: Pass, outcome: Recorded) -> Step:
+    """Go on after a review, or after the repository's own checks."""
+    if state.phase is Phase.PROVED:
+        state, ended = scratch.recorded(state, outcome)
+        return ended or outgoing.out(state, outcome.at)
+    proof = outcome.verification
+    state = with_attempt(state, verification=proof)
+    review = proof.review
+    if review is not None and not review.approved and not review.skipped:
+        said = msgspec.structs.replace(proof, reason=f"the review says no: {review.reason}")
+        return _rejected(state, said, outcome.at)
+    return _compare(state, outcome.at)
+
+
+def _compare(state: Pass, at: datetime) -> Step:
+    return _ask_analysts(state) if state.policy.analysts else _prove(state, at)
 
 
 def _may_send_back(state: Pass) -> bool:
@@ -378,76 +436,14 @@ def _ask_analysts(state: Pass) -> Step:
 
 
 def _prove(state: Pass, at: datetime) -> Step:
-    """Commit a proved patch, hold it at its gate, or post a fork's for its author to apply."""
+    """Post a fork's patch for its author to apply; have the repository's checks judge others."""
     state = with_attempt(state, ended_at=at)
     if state.found.fork:
         state = with_attempt(state, result=Result.PATCH_POSTED)
         return close(state, RunState.WAITING_PERSON, "a verified patch waits to be applied")
-    if state.gates:
-        return _hold(state, at)
-    return _commit(state)
-
-
-def _hold(state: Pass, at: datetime) -> Step:
-    """Have the proved change wait for a person's yes."""
-    objections = f": {state.attempt.reason}" if state.attempt.reason else ""
-    reason = f"the proved change waits for an approval ({', '.join(state.gates)}){objections}"
-    policy = state.policy.approvals
-    run = approvals.opened(
-        state.open_run, policy, types=state.gates, diff=state.diff, reason=reason, at=at
-    )
-    assert run.gate is not None
-    wake_s = approvals.next_look_s(run.gate, at)
-    return escalate(replace(state, run=run), reason, at, wake_after_s=wake_s)
-
-
-def let_out(state: Pass, gate: Gate) -> Step:
-    """Commit what a person let out."""
-    return _commit(replace(state, diff=gate.diff))
-
-
-def _commit(state: Pass) -> Step:
-    run, attempt = state.open_run, state.attempt
-    message = messages.commit_message(run, attempt)
-    at = attempt.started_at.replace(microsecond=0)
-    build = effects.BuildCommit(state.pull, run.head, state.diff, message, at)
-    return replace(state, phase=Phase.COMMITTING), build
-
-
-def intend(state: Pass, built: CommitBuilt) -> Step:
-    """Store what is about to be pushed, so that the webhook it causes is known as ours."""
-    if not state.undoing:
-        state = with_attempt(state, commit=built.commit)
-    run = msgspec.structs.replace(state.open_run, intent=built.commit)
-    return replace(state, run=run, phase=Phase.INTENDING), effects.SaveRun(run)
-
-
-def push(state: Pass) -> Step:
-    """Push the stored commit, and only onto the head that was read."""
-    run = state.open_run
-    assert run.intent is not None
-    words = () if state.undoing else held.words(run)
-    push = effects.Push(state.pull, state.found.head_branch, run.intent, run.head, words)
-    return replace(state, phase=Phase.PUSHING), push
-
-
-def pushed(state: Pass, at: datetime) -> Step:
-    """Report the push and leave the rest to CI."""
-    old, commit = state.open_run, state.attempt.commit
-    assert commit is not None
-    state = with_attempt(state, result=Result.PATCH_APPLIED, reason="", ended_at=at)
-    lines = [f"Attempt {state.attempt.number} pushed {commit}."]
-    title = f"Pushed a fix as {commit[:10]}"
-    card = messages.card(old, old.head, title, lines, Conclusion.NEUTRAL, state.steps)
-    run = msgspec.structs.replace(
-        state.open_run, head=commit, pushed_at=at, wake_at=None, reruns=()
-    )
-    return close(
-        replace(state, run=run, steps=()),
-        RunState.WAITING_CI,
-        "CI runs on the pushed commit",
-        first=[effects.ShowCard(card)],
-    )
+    if scratch.wanted(state):
+        return scratch.build(with_attempt(state, ended_at=None))
+    return outgoing.out(state, at)
 
 
 def _exhausted(state: Pass, now: datetime) -> Step:
@@ -466,7 +462,7 @@ def _exhausted(state: Pass, now: datetime) -> Step:
         return escalate(state, f"no patch could be prepared: {last}", now)
     if models or (state.policy.fallback and not attempt.fallback):
         last = attempt.tried[-1][1] if attempt.tried else "no primary backend is configured"
-        return _reject(state, f"no usable change: {last}", now)
+        return reject(state, f"no usable change: {last}", now)
     last = attempt.tried[-1][1] if attempt.tried else "none is configured for such a failure"
     reason = f"no backend could mend it: {last}"
     state = with_attempt(state, result=Result.GAVE_UP, reason=reason, ended_at=now)
@@ -475,20 +471,3 @@ def _exhausted(state: Pass, now: datetime) -> Step:
 
 def _gated(state: Pass) -> bool:
     return any(COURSES[step.signal.type].gated for step in state.steps)
-
-
-def _reject(state: Pass, reason: str, at: datetime) -> Step:
-    """End the attempt without a push; the next one follows after its backoff, if one may."""
-    state = with_attempt(state, result=Result.REJECTED, reason=reason, ended_at=at)
-    run, attempt = state.open_run, state.attempt
-    following = route(state.policy, attempt.number, state.pull.number)
-    if over := _no_more(state, attempt.failing, fallback=following.fallback):
-        ending, why = over
-        result = Result.BLOCKED if ending is RunState.BLOCKED else Result.GAVE_UP
-        state = with_attempt(state, result=result, reason=f"{reason}; giving up, because {why}")
-        return give_up(state, ending, why)
-    rejected = sum(one.result is Result.REJECTED for one in run.attempts if one.head == run.head)
-    delay_s = retry.rejected_delay_s(rejected, state.policy.retry, str(run.id))
-    run = msgspec.structs.replace(run, wake_at=at + timedelta(seconds=delay_s))
-    waits = f"attempt {attempt.number} was rejected, the next follows in {delay_s:.0f} s"
-    return close(replace(state, run=run), RunState.WAITING_DELAY, waits, wake_after_s=delay_s)

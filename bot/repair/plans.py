@@ -59,15 +59,18 @@ def feedback(run: Run) -> str:
     """Tell the next backend what has been tried on this head and why it did not do."""
     return "\n\n".join(
         f"Attempt {attempt.number} by {attempt.backend} proposed:\n{attempt.diff[:4_000]}\n"
-        f"It was rejected: {attempt.reason}\n{shown(attempt.verification)}"
+        f"It was rejected: {attempt.reason}\n{shown(attempt.ci or attempt.verification)}"
         for attempt in run.attempts[-3:]
-        if attempt.head == run.head and attempt.verification is not None and not attempt.commit
+        if attempt.head == run.head
+        and (attempt.ci or attempt.verification) is not None
+        and not attempt.commit
     )
 
 
 def shown(verdict: Verification | None) -> str:
     """Return what the first command that failed wrote at its end."""
-    failed = [result for result in verdict.results if not result.passed] if verdict else []
+    results = verdict.results if verdict else ()
+    failed = [one for one in results if not one.passed and not one.allow_fail]
     return failed[0].output[-3_000:] if failed else ""
 
 

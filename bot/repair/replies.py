@@ -27,6 +27,7 @@ _STATES: Mapping[RunState, str] = {
     RunState.WAITING_DELAY: "waiting before the next attempt",
     RunState.WAITING_PERSON: "waiting for a person",
     RunState.WAITING_BASE: "waiting until the base branch is mended",
+    RunState.WAITING_PROOF: "waiting for the checks of its change on a scratch branch",
     RunState.GREEN: "done, the pull request is green",
     RunState.GAVE_UP: "given up",
     RunState.BLOCKED: "blocked: it makes no progress",

@@ -118,7 +118,7 @@ def flaky(step: FailingStep, run: Run, retry: RetryPolicy) -> bool:
 
 
 def _await(steps: Sequence[FailingStep]) -> Await:
-    names = tuple(sorted(step.check.name for step in steps))  # GitHub's order may change
+    names = tuple(sorted({step.check.name for step in steps}))  # GitHub's order may change
     shown = ", ".join(f"`{name}`" for name in names)
     return Await(
         names, f"{shown}: the base branch fails in the same way, so the mend belongs there"

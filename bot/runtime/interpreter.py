@@ -10,7 +10,6 @@ of the pull request has moved on.
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime
 from typing import assert_never
 
 import msgspec
@@ -19,7 +18,7 @@ import structlog
 from bot.domain import effects
 from bot.domain.answers import Ending
 from bot.domain.effects import Effect, Outcome
-from bot.domain.errors import BotError, Broken, Gone, TryLater
+from bot.domain.errors import BotError, Gone, TryLater
 from bot.domain.inert import scrubbed
 from bot.domain.models import Origin
 from bot.domain.ports import Ports, Terms
@@ -28,27 +27,25 @@ from bot.domain.values import (
     Check,
     CheckKind,
     CheckState,
-    CommandResult,
     FailingStep,
-    Ground,
     PullRef,
     Record,
-    Verification,
 )
 from bot.failures.classify import classify
 from bot.failures.evidence import Table, custom_table
 from bot.repair import approvals, attempts
-from bot.repair.guard import diff_fingerprint, leaking, redact
-from bot.repair.messages import command_name, warned
+from bot.repair.guard import leaking
+from bot.repair.messages import warned
 from bot.repair.steps import run_lines
-from bot.runtime import counting
 from bot.runtime.accounting import account
 from bot.runtime.facts import REMEMBERED, observe
+from bot.runtime.proving import Prover
 
 FENCED = (
     effects.RunBackend,
     effects.Consult,
     effects.Verify,
+    effects.OfferScratch,
     effects.BuildCommit,
     effects.BuildRevert,
     effects.Push,
@@ -85,6 +82,7 @@ class Interpreter:
     def __init__(self, ports: Ports, sandbox: str) -> None:
         self._ports = ports
         self._sandbox = sandbox
+        self._prover = Prover(ports, sandbox)
 
     def perform(self, effect: Effect, generation: int) -> Outcome:
         """Perform *effect* for a pass of *generation*; raise `TryLater` when it may work later."""
@@ -131,7 +129,15 @@ class Interpreter:
             case effects.Consult():
                 return self._consult(effect, generation)
             case effects.Verify():
-                return self._verify(effect, generation)
+                return self._prover.verify(effect, self._stop(effect.pull, generation))
+            case effects.Record():
+                return self._prover.record(effect)
+            case effects.OfferScratch():
+                return self._prover.offer(effect)
+            case effects.DropScratch():
+                return self._prover.drop(effect)
+            case effects.ReadProof():
+                return self._prover.read(effect)
             case effects.BuildCommit():
                 return self._build_commit(effect)
             case effects.BuildRevert():
@@ -272,13 +278,16 @@ class Interpreter:
                 terms=Terms(resume=effect.resume, origin=_origin(effect, pull)),
             )
             diff = tree.diff() if answer.ending is Ending.EDITED else ""
+            whole = len(diff) <= LONGEST_DIFF
+            proofs = effect.preflight if whole else ()
+            early = self._prover.preflight(effect.run, tree.path, diff, proofs, stop)
         if len(diff) > LONGEST_DIFF:
             size = f"it changed {len(diff) // 1000} kB, more than a mend may be"
             answer, diff = msgspec.structs.replace(answer, ending=Ending.INVALID, detail=size), ""
         if stop():
             return effects.Superseded(self._ports.runs.fence(pull).reason)
-        leaks = leaking(diff)
-        return effects.BackendEnded(answer, "" if leaks else diff, self._ports.clock.now(), leaks)
+        leaks, now = leaking(diff), self._ports.clock.now()
+        return effects.BackendEnded(answer, "" if leaks else diff, now, early, leaks)
 
     def _consult(self, effect: effects.Consult, generation: int) -> Outcome:
         """Ask all of them at once; each in a tree of its own, of which nothing is kept."""
@@ -309,58 +318,6 @@ class Interpreter:
                 terms=Terms(origin=_origin(effect, pull)),
             )
         return effects.Opinion(backend, answer)
-
-    def _verify(self, effect: effects.Verify, generation: int) -> Outcome:
-        stop = self._stop(effect.pull, generation)
-        results: Sequence[CommandResult] = ()
-        weakened: tuple[str, ...] = ()
-        reason = ""
-        try:
-            remote = self._ports.repos.remote(effect.pull.repo, write=False)
-            with self._ports.trees.open(effect.pull.repo, effect.head, remote) as tree:
-                tree.apply(effect.diff)
-                ground = Ground(effect.pull.repo, effect.trusted)
-                results = self._ports.gatekeeper.verify(tree.path, effect.commands, stop, ground)
-                after = counting.changed(self._ports, effect, tree.path, results, stop)
-            weakened = counting.weakened(self._ports, effect, remote, after, stop)
-            if stop():
-                reason = self._ports.runs.fence(effect.pull).reason
-                self._record(effect, results, f"superseded: {reason}")
-                return effects.Superseded(reason)
-        except Broken as error:
-            reason = f"the change does not apply: {error}"
-        except BotError as error:
-            self._record(effect, results, f"not finished: {error}")
-            raise
-        verdict, at = self._record(effect, results, reason, weakened)
-        return effects.Verified(verdict, at)
-
-    def _record(
-        self,
-        effect: effects.Verify,
-        results: Sequence[CommandResult],
-        reason: str,
-        weakened: tuple[str, ...] = (),
-    ) -> tuple[Verification, datetime]:
-        """Write the artifact of a verification, whatever its end."""
-        at = self._ports.clock.now()
-        clean = tuple(msgspec.structs.replace(one, output=redact(one.output)) for one in results)
-        failed = [one for one in clean if not one.passed and not one.allow_fail]
-        if failed and not reason:
-            how = "timed out" if failed[0].timed_out else f"failed ({failed[0].exit_code})"
-            reason = f"{command_name(failed[0])} {how}"
-        if not clean and not reason:
-            reason = "no command was run"
-        verdict = Verification(
-            approved=not reason,
-            reason=reason or "every command passed",
-            results=clean,
-            diff_fingerprint=diff_fingerprint(effect.diff),
-            sandbox=self._sandbox,
-            weakened=tuple(redact(one) for one in weakened),
-        )
-        artifact = self._ports.gatekeeper.record(effect.run, verdict, at)
-        return msgspec.structs.replace(verdict, artifact=artifact), at
 
     def _build_commit(self, effect: effects.BuildCommit) -> Outcome:
         repo = effect.pull.repo

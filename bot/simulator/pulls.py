@@ -152,7 +152,7 @@ def pushed(hub: Hub, repo: Repo, updates: Sequence[RefUpdate], by: User) -> None
         for pull in [p for p in hub.state.pulls if p.open and p.head_repo is repo]:
             if pull.head_branch == branch:
                 _head_moved(hub, pull, update.new, by)
-        if branch == repo.default_branch and update.new != NO_SHA:
+        if update.new != NO_SHA:
             _begin_push_workflows(hub, repo, update, by)
 
 

@@ -1,39 +1,37 @@
-"""The gatekeeper: runs the project's own commands over a patched tree and keeps the evidence.
-
-One JSON artifact is kept for each verification, whatever its end, under the name of its time, so
-that recording the same verification twice leaves one file.
-"""
+"""The gatekeeper: runs the project's own commands over a patched tree and keeps the evidence."""
 
 import errno
-import os
-import re
 from collections.abc import Callable, Sequence
-from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
-from secrets import token_hex
-from typing import Any
-
-import msgspec
 
 from bot.domain.errors import NeedsPerson, TryLater
-from bot.domain.ports import Kit, Sandbox
+from bot.domain.ports import NO_KIT, Kit, Sandbox
 from bot.domain.values import Command, CommandResult, Counted, Ground, Verification
+from bot.workspace.artifacts import SandboxFacts, artifact, capped, write
 from bot.workspace.collected import Collector
 from bot.workspace.setup import NAME as SETUP
 from bot.workspace.setup import NOWHERE, Setup
 
-_ERRORS = 4000  # characters of a failing command's output that count as its errors
-
 
 class LocalGatekeeper:
-    """Verifies in a sandbox of this machine; artifacts lie under `artifacts_root/features`."""
+    """Verifies in a sandbox of this machine; artifacts lie under `artifacts_root/features`.
 
-    def __init__(self, sandbox: Sandbox, artifacts_root: Path, setup: Setup | None = None) -> None:
+    `facts` says in them where the commands ran.
+    """
+
+    def __init__(
+        self,
+        sandbox: Sandbox,
+        artifacts_root: Path,
+        setup: Setup | None = None,
+        facts: SandboxFacts | None = None,
+    ) -> None:
         self._sandbox = sandbox
         self._root = artifacts_root
         self._collector = Collector(sandbox)
         self._setup = setup or Setup(sandbox, artifacts_root)
+        self._facts = facts or SandboxFacts(sandbox.name)
 
     def verify(
         self,
@@ -49,7 +47,7 @@ class LocalGatekeeper:
             for command in (one for one in commands if one.name != SETUP):
                 if stop() or any(not one.passed and not one.allow_fail for one in results):
                     break
-                results.append(self._run(tree, command, stop, ready.kit))
+                results.append(self.run(tree, command, stop, ready.kit))
         return results
 
     def tests(
@@ -58,85 +56,43 @@ class LocalGatekeeper:
         """Return the tests that the commands would run; none where nobody can tell."""
         return self._collector.tests(tree, commands, stop, ran=ran)
 
-    def record(self, run: str, verification: Verification, at: datetime) -> str:
-        """Write the artifact and return its path below the root, which people may read."""
-        name = at.astimezone(UTC).strftime("%Y%m%d_%H%M%S_%f")
-        folder = self._root / "features" / _plain(run) / "gatekeeper"
-        content = msgspec.json.encode(_artifact(verification, at), order="sorted")
-        path = folder / f"{name}.json"
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            _write(path, msgspec.json.format(content, indent=2) + b"\n")
-        except OSError as error:
-            if error.errno in {errno.ENOSPC, errno.EDQUOT}:
-                raise TryLater(f"The disk is full: {path} cannot be written.") from error
-            raise NeedsPerson(f"{path} cannot be written: {error.strerror}.") from error
-        return str(path.relative_to(self._root))
-
-    def _run(
-        self, tree: Path, command: Command, stop: Callable[[], bool], kit: Kit
+    def run(
+        self, tree: Path, command: Command, stop: Callable[[], bool], kit: Kit = NO_KIT
     ) -> CommandResult:
+        """Run one command in any tree; no other file of this machine is in its reach.
+
+        A part of a command that ends as its runner does for other reasons than a failing test
+        decides nothing: its result may fail, and says so.
+        """
         ended = self._sandbox.run(
             ("sh", "-c", command.run), tree, timeout_s=command.timeout_s, stop=stop, kit=kit
         )
+        passed = ended.exit_code == 0 and not ended.fault
+        vague = bool(command.telling) and not ended.fault and ended.exit_code not in command.telling
+        tells_nothing = vague and not passed
         return CommandResult(
             name=command.name,
             command=command.run,
             exit_code=ended.exit_code,
-            passed=ended.exit_code == 0 and not ended.timed_out and not ended.stopped,
-            allow_fail=command.allow_fail,
+            passed=passed,
+            allow_fail=command.allow_fail or tells_nothing,
             seconds=round(ended.seconds, 3),
-            output=ended.output,
+            output=capped(ended.output),
             timed_out=ended.timed_out,
+            part_of=command.part_of,
+            cpu_s=ended.cpu_s,
+            max_rss_mb=ended.max_rss_mb,
+            note=f"this tells nothing: {command.part_of} decides" if tells_nothing else ended.fault,
         )
 
-
-def _artifact(verification: Verification, at: datetime) -> dict[str, Any]:
-    return {
-        "approved": verification.approved,
-        "reason": verification.reason,
-        "verification": {result.name: _entry(result) for result in verification.results},
-        "timestamp": at.astimezone(UTC).isoformat(),
-        "diff_fingerprint": verification.diff_fingerprint,
-        "sandbox": verification.sandbox,
-        "weakened": list(verification.weakened),
-    }
-
-
-def _entry(result: CommandResult) -> dict[str, Any]:
-    entry: dict[str, Any] = {
-        "success": result.passed,
-        "passed": result.passed,
-        "exit_code": result.exit_code,
-        "command": result.command,
-        "output": result.output,
-        "errors": "" if result.passed else result.output[-_ERRORS:],
-        "allow_fail": result.allow_fail,
-        "seconds": result.seconds,
-    }
-    if result.timed_out:
-        entry["timeout"] = True
-    if result.snapshot:
-        entry["snapshot"] = result.snapshot
-    if result.fetched:
-        entry["fetched"] = msgspec.to_builtins(result.fetched)
-    return entry
-
-
-def _plain(run: str) -> str:
-    return re.sub(r"[^A-Za-z0-9_-]", "_", run) or "_"
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Write a file so that it is there whole or not at all, also after a power cut."""
-    made = path.with_name(f".{path.name}.{token_hex(4)}")
-    try:
-        with made.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        made.replace(path)
-    except OSError:
-        with suppress(OSError):
-            made.unlink()
-        raise
+    def record(self, run: str, verification: Verification, at: datetime) -> str:
+        """Write the artifact and return its path below the root, which people may read."""
+        content = artifact(verification, at, self._facts)
+        try:
+            path = write(self._root, run, content, at)
+        except OSError as error:
+            where = error.filename or self._root
+            if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+                raise TryLater(f"The disk is full: {where} cannot be written.") from error
+            raise NeedsPerson(f"{where} cannot be written: {error.strerror}.") from error
+        return str(path.relative_to(self._root))

@@ -60,6 +60,11 @@ class Mirrors:
             return False
         return self._git.call(mirror, "cat-file", "-e", f"{commit}^{{commit}}").exit_code == 0
 
+    def make(self, repo: str) -> None:
+        """Have a mirror of the repository, which may be empty."""
+        with self._locked(repo):
+            self._ensure(repo)
+
     def fetch(self, repo: str, commit: Sha, remote: Remote) -> None:
         """Have exactly this commit and its history in the mirror, and keep it there."""
         if not _SHA.fullmatch(commit):

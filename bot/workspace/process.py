@@ -8,9 +8,11 @@ files.
 
 import contextlib
 import os
+import resource
 import select
 import signal
 import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -29,6 +31,8 @@ _LOOK_S = 0.5  # how often a running command is looked at
 _ASK_S = 1.0  # how often somebody is asked whether it shall stop
 _DRAIN_S = 2.0  # how long its output may trickle after its end
 _CHUNK = 64 * 1024
+_MB = 1024 * 1024
+_RSS_UNIT = 1 if sys.platform == "darwin" else 1024  # bytes in which memory is told
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +100,33 @@ class Output:
         return (bytes(self._head) + gap + bytes(self._tail[extra:])).decode(errors="replace")
 
 
+class Usage:
+    """What a command has used: seconds of computing, and the bytes of its largest process.
+
+    The system's own account of memory begins with what we held when we began the command, so below
+    that it says nothing; there it counts what was seen while the command ran.
+    """
+
+    def __init__(self) -> None:
+        self.cpu_s: float | None = None
+        self.memory = 0
+        self._floor = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+    def seen(self, top: psutil.Process) -> None:
+        """Take down the peaks of all processes that run now."""
+        for process in (top, *top.children(recursive=True)):
+            with contextlib.suppress(OSError):
+                status = Path(f"/proc/{process.pid}/status").read_text()
+                peak = status.partition("VmHWM:")[2].split(maxsplit=1)
+                self.memory = max(self.memory, int(peak[0]) * 1024 if peak else 0)
+
+    def ended(self, used: resource.struct_rusage) -> None:
+        """Take down what the system tells at the end."""
+        self.cpu_s = round(used.ru_utime + used.ru_stime, 3)
+        if used.ru_maxrss > self._floor:
+            self.memory = max(self.memory, used.ru_maxrss * _RSS_UNIT)
+
+
 Judge = Callable[[psutil.Process, Output], Fault | None]
 
 
@@ -136,10 +167,11 @@ def run(
     assert process.stdout is not None
     reader = threading.Thread(target=output.read, args=(process.stdout,), daemon=True)
     reader.start()
+    usage = Usage()
     try:
-        ended = _watch(process, began + timeout_s, stop, lambda seen: fault(seen, output))
+        ended = _watch(process, usage, began + timeout_s, stop, lambda seen: fault(seen, output))
     finally:
-        _kill(process)
+        _kill(process, usage)
     reader.join(_DRAIN_S)
     code = process.returncode
     return Finished(
@@ -150,6 +182,8 @@ def run(
         stopped=ended.stopped,
         endless=ended.endless,
         fault=ended.reason,
+        cpu_s=usage.cpu_s,
+        max_rss_mb=round(usage.memory / _MB, 1) if usage.memory else None,
     )
 
 
@@ -204,8 +238,30 @@ def _start(
     )
 
 
+def _ended(process: subprocess.Popen[bytes], within_s: float, usage: Usage) -> bool:
+    """Wait for the end of the command, and take down what it has used, which only its end tells."""
+    deadline, pause_s = time.monotonic() + within_s, 0.0005
+    while process.returncode is None:
+        try:
+            found, status, used = os.wait4(process.pid, os.WNOHANG)
+        except ChildProcessError:  # somebody else took its end
+            process.wait()
+            return True
+        if found:
+            process.returncode = os.waitstatus_to_exitcode(status)
+            usage.ended(used)
+            return True
+        left = deadline - time.monotonic()
+        if left <= 0:
+            return False
+        pause_s = min(pause_s * 2, left, 0.05)
+        time.sleep(pause_s)
+    return True
+
+
 def _watch(
     process: subprocess.Popen[bytes],
+    usage: Usage,
     deadline: float,
     stop: Callable[[], bool],
     fault: Callable[[psutil.Process], Fault | None],
@@ -213,7 +269,7 @@ def _watch(
     """Wait for the end of the command; return why it must be killed, an empty fault if not."""
     seen = psutil.Process(process.pid)
     ask_at = time.monotonic() + _ASK_S
-    with _waiting(process) as ends_within:
+    with _waiting(process, usage) as ends_within:
         while True:
             left = deadline - time.monotonic()
             if ends_within(max(0.0, min(_LOOK_S, left))):
@@ -225,39 +281,34 @@ def _watch(
                 if stop():
                     return Fault("stopped", stopped=True)
             with contextlib.suppress(psutil.Error):  # it may have ended meanwhile
+                usage.seen(seen)
                 if (found := fault(seen)) is not None:
                     return found
 
 
 @contextlib.contextmanager
-def _waiting(process: subprocess.Popen[bytes]) -> Iterator[Callable[[float], bool]]:
+def _waiting(process: subprocess.Popen[bytes], usage: Usage) -> Iterator[Callable[[float], bool]]:
     """Yield a function that waits so many seconds at most and tells whether the process has ended.
 
     `Popen.wait` sleeps longer and longer between its looks: a command of 20 ms would take 32.
     """
     if not hasattr(os, "pidfd_open"):  # not Linux
-        yield lambda seconds: _ends_within(process, seconds)
+        yield lambda seconds: _ended(process, seconds, usage)
         return
     descriptor = os.pidfd_open(process.pid)
     poll = select.poll()
     poll.register(descriptor, select.POLLIN)
     try:
-        yield lambda seconds: bool(poll.poll(seconds * 1000)) and process.wait() is not None
+        yield lambda seconds: bool(poll.poll(seconds * 1000)) and _ended(process, 1.0, usage)
     finally:
         os.close(descriptor)
 
 
-def _ends_within(process: subprocess.Popen[bytes], seconds: float) -> bool:
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        process.wait(seconds)
-        return True
-    return False
-
-
-def _kill(process: subprocess.Popen[bytes]) -> None:
+def _kill(process: subprocess.Popen[bytes], usage: Usage | None = None) -> None:
     """Kill the command's group and every descendant; whoever left is reaped by init."""
     family: list[psutil.Process] = []
-    if process.poll() is None:
+    usage = usage or Usage()
+    if not _ended(process, 0.0, usage):
         with contextlib.suppress(psutil.Error):
             family = psutil.Process(process.pid).children(recursive=True)
     with contextlib.suppress(ProcessLookupError, PermissionError):
@@ -265,4 +316,5 @@ def _kill(process: subprocess.Popen[bytes]) -> None:
     for member in family:
         with contextlib.suppress(psutil.Error):
             member.kill()
-    process.wait()
+    while not _ended(process, _LOOK_S, usage):
+        pass

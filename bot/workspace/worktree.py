@@ -16,7 +16,7 @@ from pathlib import Path
 import structlog
 
 from bot.domain.errors import BotError, Broken, Gone, TryLater
-from bot.domain.values import Remote, Sha
+from bot.domain.values import SCRATCH, Remote, Sha
 from bot.workspace.cleanup import Cleaner
 from bot.workspace.disk import writing
 from bot.workspace.git import Damaged, Extra, Git, meaning
@@ -90,7 +90,7 @@ class GitTrees:
     def files(
         self, repo: str, commit: Sha, remote: Remote, paths: Sequence[str]
     ) -> Mapping[str, str]:
-        """Return those of *paths* that are ordinary text files of at most 1 MB at the commit."""
+        """Return those of *paths* that are ordinary text files at the commit, cut after 1 MB."""
         if not paths:
             return {}
         return self._mirrors.mended(repo, lambda: self._read(repo, commit, remote, paths))
@@ -145,6 +145,36 @@ class GitTrees:
             *(remote.url, f"{commit}:{ref}"),
             extra=Extra(remote=remote),
         )
+        return _pushed(called.stdout.decode(errors="replace"), called.stderr, ref, repo)
+
+    def offer(self, repo: str, branch: str, commit: Sha, remote: Remote) -> str:
+        """Put a scratch branch at *commit*, whatever it held: "pushed" or "refused: <reason>"."""
+        if not self._mirrors.has(repo, commit):
+            raise Gone(f"the commit {commit} is not in the mirror of {repo}")
+        if not branch.startswith(SCRATCH):
+            return f"refused: {branch!r} is no scratch branch"
+        return self._sent(repo, f"+{commit}:refs/heads/{branch}", branch, remote)
+
+    def withdraw(self, repo: str, branch: str, remote: Remote) -> str:
+        """Delete a scratch branch: "gone", also if it was not there, or "refused: <reason>"."""
+        if not branch.startswith(SCRATCH):
+            return f"refused: {branch!r} is no scratch branch"
+        self._mirrors.make(repo)  # another machine may have pushed it
+        ended = self._sent(repo, f":refs/heads/{branch}", branch, remote)
+        return "gone" if ended == "pushed" else ended
+
+    def _sent(self, repo: str, refspec: str, branch: str, remote: Remote) -> str:
+        mirror, ref = self._mirrors.path(repo), f"refs/heads/{branch}"
+        if self._git.call(mirror, "check-ref-format", ref).exit_code != 0:
+            return f"refused: {branch!r} is no name for a branch"
+        called = self._git.call(
+            mirror,
+            *("push", "--porcelain", "--no-verify", "--no-follow-tags", "--no-signed"),
+            *("--recurse-submodules=no", "--", remote.url, refspec),
+            extra=Extra(remote=remote),
+        )
+        if refspec.startswith(":") and "remote ref does not exist" in called.stderr:
+            return "pushed"
         return _pushed(called.stdout.decode(errors="replace"), called.stderr, ref, repo)
 
     def tidy(self, now: datetime) -> None:
@@ -245,9 +275,9 @@ class GitTrees:
         found = {}
         for entry in listed.split(b"\0")[:-1]:
             about, _, name = entry.partition(b"\t")
-            mode, _, blob, size = about.decode().split()
-            if mode in {"100644", "100755"} and int(size) <= _FILE_BYTES:
-                content = self._git.must(mirror, "cat-file", "blob", blob)
+            mode, _, blob, _size = about.decode().split()
+            if mode in {"100644", "100755"}:
+                content = self._git.must(mirror, "cat-file", "blob", blob)[:_FILE_BYTES]
                 found[os.fsdecode(name)] = content.decode(errors="replace")
         return found
 
@@ -303,7 +333,7 @@ def _pushed(report: str, stderr: str, ref: str, repo: str) -> str:
         names, _, summary = rest.partition("\t")
         if not names.endswith(f":{ref}"):
             continue
-        if flag in {" ", "=", "*", "+"}:
+        if flag in {" ", "=", "*", "+", "-"}:
             return "pushed"
         if any(sign in summary for sign in _MOVED):
             return "moved"

@@ -483,3 +483,19 @@ def test_every_key_is_documented(key):
     text = DOCUMENT.read_text(encoding="utf-8")
     part = text.split("### `[agent_chains]`", 1)[1].split("\n### ", 1)[0]
     assert re.search(rf"`{key}(\.<backend>)?`", part)
+
+
+# --- the review ---------------------------------------------------------------------------------
+
+
+def test_a_mode_without_reviewers_is_warned_of(read):
+    found = read(f"{BACKENDS}[review]\nmode = 'gate'\n")
+    assert any("review.mode has no effect without a review drain" in w for w in found.warnings)
+    assert not any("review.mode" in w for w in read(BACKENDS).warnings)
+
+
+def test_how_a_change_is_proved_is_read(read):
+    policy = read(f"{BACKENDS}[gatekeeper]\nverify = 'both'\nci_wait_s = 60\n").policy
+    assert (policy.gatekeeper.verify, policy.gatekeeper.ci_wait_s) == ("both", 60)
+    with pytest.raises(ConfigError, match=r"gatekeeper\.verify must be one of local, ci, both"):
+        read(f"{BACKENDS}[gatekeeper]\nverify = 'maybe'\n")

@@ -300,6 +300,7 @@ def test_a_file_wins_over_the_environments_table_and_a_variable_over_the_file(re
         ("AUTOCODER_QA_MAX_SESSIONS", "7", "qa.max_sessions", 7),
         ("AUTOCODER_QA_SUBAGENT_MAX_ITERATIONS", "4", "qa.max_iterations", 4),
         ("AUTOCODER_PLANNER_ENABLED", "yes", "planning.enabled", True),
+        ("AUTOCODER_CONTROLLER_ENABLED", "1", "gatekeeper.preflight", True),
     ],
 )
 def test_the_older_systems_variables(variable, text, key, value):

@@ -7,11 +7,20 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from bot.config.schema import SandboxConfig
 from bot.domain.errors import NeedsPerson
-from bot.domain.values import Command, CommandResult, Verification
+from bot.domain.values import (
+    Command,
+    CommandResult,
+    Review,
+    ReviewFinding,
+    Stage,
+    Verification,
+)
+from bot.workspace.artifacts import HEAD, TAIL, Artifact, Entry, Resources, SandboxFacts
 from bot.workspace.checks import LocalGatekeeper
 from bot.workspace.sandbox import NoSandbox
 from tests.support.bubblewrap import skip_without_bubblewrap
@@ -73,6 +82,59 @@ def test_a_stopped_verification_runs_nothing_more(gatekeeper, tmp_path):
     assert not result.passed
 
 
+def test_a_failing_test_alone_ends_the_verification(gatekeeper, tmp_path):
+    commands = [
+        Command("test: failing test", "echo 1 failed; exit 1", part_of="test", telling=(1,)),
+        Command("test", "touch never"),
+    ]
+    (result,) = gatekeeper.verify(tmp_path, commands, never)
+    assert (result.passed, result.allow_fail, result.part_of) == (False, False, "test")
+    assert not (tmp_path / "never").exists()
+
+
+def test_a_test_that_is_not_there_any_more_decides_nothing(gatekeeper, tmp_path):
+    commands = [
+        Command("test: failing test", "exit 5", part_of="test", telling=(1,)),
+        Command("test", "true"),
+    ]
+    part, whole = gatekeeper.verify(tmp_path, commands, never)
+    assert (part.passed, part.allow_fail) == (False, True)
+    assert part.note == "this tells nothing: test decides"
+    assert whole.passed
+
+
+def test_a_part_that_hangs_decides(gatekeeper, tmp_path):
+    part = Command("alone", "sleep 300", timeout_s=0.3, part_of="test", telling=(1,))
+    results = gatekeeper.verify(tmp_path, [part, Command("test", "true")], never)
+    assert [(one.timed_out, one.allow_fail) for one in results] == [(True, False)]
+
+
+def test_what_was_used_is_measured(gatekeeper, tmp_path):
+    busy = "import time; x = bytearray(60_000_000); e = time.monotonic() + 1.5\n"
+    busy += "while time.monotonic() < e: pass"
+    command = Command("large", f"{sys.executable} -c '{busy}'")
+    result = gatekeeper.run(tmp_path, command, never)
+    assert 60 < result.max_rss_mb < 150
+    assert 0 < result.cpu_s < result.seconds
+
+
+def test_a_command_can_be_run_by_itself_in_any_tree(gatekeeper, tmp_path):
+    for tree in (tmp_path / "before", tmp_path / "after"):
+        tree.mkdir()
+        (tree / "named").write_text(tree.name)
+        result = gatekeeper.run(tree, Command("collect", "cat named"), never)
+        assert (result.passed, result.output) == (True, tree.name)
+
+
+def test_of_a_long_output_the_head_and_the_tail_are_kept(gatekeeper, tmp_path):
+    command = Command("loud", "echo begin; seq 1 40000; echo end; exit 1")
+    result = gatekeeper.run(tmp_path, command, never)
+    assert result.output.startswith("begin\n1\n")
+    assert result.output.endswith("40000\nend\n")
+    assert "characters left out" in result.output
+    assert len(result.output) < HEAD + TAIL + 100
+
+
 def written(gatekeeper, run, verification, at) -> Path:
     return Path(gatekeeper._root, gatekeeper.record(run, verification, at))
 
@@ -97,12 +159,16 @@ def test_the_artifact_has_the_known_fields(gatekeeper, tmp_path):
                 "errors": RESULT.output[-4000:],
                 "allow_fail": False,
                 "seconds": 1.5,
+                "resources": {},
                 "timeout": True,
             }
         },
+        "order": ["test"],
+        "seconds": 1.5,
+        "stage": "gatekeeper",
         "timestamp": "2026-01-02T03:04:05.000678+00:00",
         "diff_fingerprint": "f00",
-        "sandbox": "none",
+        "sandbox": {"driver": "none", "memory_mb": 0, "network": "none", "processes": 0},
         "weakened": [],
     }
 
@@ -111,6 +177,39 @@ def test_a_verification_that_ran_nothing_is_recorded_as_well(gatekeeper):
     nothing = Verification(approved=False, reason="the patch does not apply")
     content = json.loads(written(gatekeeper, "r", nothing, AT).read_text())
     assert (content["verification"], content["reason"]) == ({}, "the patch does not apply")
+
+
+def test_the_artifact_keeps_to_its_shape(gatekeeper):
+    full = msgspec.structs.replace(
+        REJECTED,
+        stage=Stage.CI,
+        review=Review(
+            approved=False,
+            skipped=False,
+            reason="no",
+            mode="gate",
+            engines=("judy",),
+            findings=(ReviewFinding("high", "wrong", "a.py"),),
+        ),
+        merge_commit="1" * 40,
+        evidence=(("silent", "no check ran"),),
+        test_results={"before": {"collected": 3}, "after": {"collected": 2}},
+    )
+    content = written(gatekeeper, "r", full, AT).read_bytes()
+    read = msgspec.json.decode(content, type=Artifact, strict=True)
+    assert (read.stage, read.review, read.merge_commit) == ("ci", full.review, "1" * 40)
+    assert read.evidence == {"silent": "no check ran"}
+    assert isinstance(read.test_results, dict)
+    assert read.test_results["after"] == {"collected": 2}
+    raw = json.loads(content)["review"]
+    assert raw["findings"] == [{"severity": "high", "message": "wrong", "file": "a.py"}]
+
+
+def test_each_field_of_the_artifact_is_documented():
+    text = (Path(__file__).parents[2] / "docs/gatekeeper.md").read_text()
+    for shape in (Artifact, Entry, Resources, SandboxFacts):
+        for field in shape.__struct_fields__:
+            assert f"`{field}`" in text, field
 
 
 def test_recording_twice_leaves_one_file(gatekeeper):

@@ -320,7 +320,11 @@ def test_files_are_read_at_a_commit(origin, trees):
     old = origin.commit({"a.txt": "one\n", "d/b [c].txt": "b\n", "big": b"x" * 2_000_000})
     origin.commit({"a.txt": "two\n"})
     asked = ["a.txt", "d/b [c].txt", "missing", "link", "d", "big"]
-    assert trees.files("o/r", old, origin.remote, asked) == {"a.txt": "one\n", "d/b [c].txt": "b\n"}
+    assert trees.files("o/r", old, origin.remote, asked) == {
+        "a.txt": "one\n",
+        "d/b [c].txt": "b\n",
+        "big": "x" * 1024 * 1024,  # cut: left out, it would look as if there were none
+    }
 
 
 # --- Commits and pushes -----------------------------------------------------------------------
@@ -413,6 +417,38 @@ def test_a_branch_that_is_gone_is_not_made_again(origin, trees, ready):
     origin.git("update-ref", "-d", "refs/heads/main", where=origin.bare)
     assert trees.push("o/r", "main", commit, head, origin.remote) == "moved"
     assert origin.git("for-each-ref", where=origin.bare) == ""
+
+
+def test_a_scratch_branch_comes_and_goes_and_no_other_moves(origin, trees, ready, tmp_path):
+    head, commit = ready
+    branch = "regreen/verify/7-1"
+    for _ in range(2):  # a step that was cut is done again
+        assert trees.offer("o/r", branch, commit, origin.remote) == "pushed"
+    assert origin.git("rev-parse", branch, where=origin.bare).strip() == commit
+    other = trees.commit("o/r", head, CHANGE, "Another try\n", AT, origin.remote)
+    assert trees.offer("o/r", branch, other, origin.remote) == "pushed"
+    assert origin.git("rev-parse", branch, where=origin.bare).strip() == other
+    elsewhere = made(tmp_path / "another machine")
+    for _ in range(2):
+        assert elsewhere.withdraw("o/r", branch, origin.remote) == "gone"
+    assert origin.git("for-each-ref", "--format=%(refname)", where=origin.bare).split() == [
+        "refs/heads/main"
+    ]
+    assert origin.at() == head
+
+
+@pytest.mark.parametrize("branch", ["main", "regreen", "regreen/verify/..", "x/regreen/verify/1-1"])
+def test_only_scratch_branches_come_and_go(origin, trees, ready, branch):
+    _, commit = ready
+    before = origin.git("for-each-ref", where=origin.bare)
+    assert trees.offer("o/r", branch, commit, origin.remote).startswith("refused: ")
+    assert trees.withdraw("o/r", branch, origin.remote).startswith("refused: ")
+    assert origin.git("for-each-ref", where=origin.bare) == before
+
+
+def test_a_commit_that_is_not_here_cannot_be_tried(origin, trees, ready):
+    with pytest.raises(Gone):
+        trees.offer("o/r", "regreen/verify/7-1", Sha("1" * 40), origin.remote)
 
 
 def test_a_lease_that_is_no_ancestor_is_refused(origin, trees, ready):

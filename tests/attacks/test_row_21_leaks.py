@@ -44,7 +44,7 @@ def test_no_commit_has_it(text):
     assert text not in verdict.told
     world = World()
     world.outcomes[effects.RunBackend] = effects.BackendEnded(
-        Answer(Ending.EDITED, "done"), "", NOON, leaking(diff)
+        Answer(Ending.EDITED, "done"), "", NOON, leaks=leaking(diff)
     )
     world.play()
     assert world.made(effects.BuildCommit) == []

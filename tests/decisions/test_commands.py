@@ -5,9 +5,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bot.config.schema import ReviewMode
 from bot.domain.errors import ConfigError
 from bot.domain.values import Command
 from bot.repair.commands import commands_for, proving
+from bot.repair.repository import asked
 
 
 def named(commands: tuple[Command, ...]) -> list[tuple[str, str]]:
@@ -44,6 +46,57 @@ def test_an_autocoder_file_is_read_the_same():
     assert found == (Command("test", "tox"), Command("build", "make", 9.0))
 
 
+def test_placeholders_presets_and_switches_are_those_of_autocoder():
+    text = """
+preset: python-uv
+worker: {provider: codex_cli}
+commands:
+  setup:
+    command: "{PY} -m venv .venv && {VENV_PY} -m pip install -r requirements.txt"
+    timeout: 900
+  test: "{VENV_PY} -m pytest -q {unknown}"
+  lint: null
+  acceptance: {command: npx playwright test, allow_fail: true}
+review:
+  enabled: true
+  mode: gate
+  type: multi_cli
+  agents: [codex, gemini]
+  consensus: majority
+"""
+    setup, test, acceptance = commands_for("", {"autocoder.yaml": text}, [])
+    python = ".venv/bin/python"
+    assert setup.run == f"python3 -m venv .venv && {python} -m pip install -r requirements.txt"
+    assert (setup.timeout_s, test.run) == (900.0, f"{python} -m pytest -q {{unknown}}")
+    assert acceptance == Command("acceptance", "npx playwright test", allow_fail=True)
+    assert asked("", {"autocoder.yaml": text}).review is ReviewMode.CONSENSUS
+
+
+def test_the_repositorys_own_file_has_presets_too():
+    found = commands_for('preset = "go"\n[commands]\nlint = false\ntest = "make"\n', {}, [])
+    assert named(found) == [("test", "make"), ("build", "go build ./...")]
+
+
+def test_an_autocoder_file_that_says_nothing_of_commands_leaves_them_to_be_told():
+    manifests = {"autocoder.yaml": "worker: {provider: claude}", "go.mod": "module x"}
+    assert named(commands_for("", manifests, [])) == [("test", "go test ./...")]
+
+
+@pytest.mark.parametrize(
+    ("config", "file", "mode"),
+    [
+        ("", "", "off"),
+        ("[review]\nmode = 'gate'", "", "gate"),
+        ("[review]\nenabled = true", "", "advisory"),
+        ("[review]\nenabled = false\nmode = 'gate'", "review: {mode: advisory}", "advisory"),
+        ("[review]\nmode = 'gate'", "review: {mode: advisory}", "gate"),
+        ("", "review: {mode: off}", "off"),
+    ],
+)
+def test_a_repository_may_ask_for_a_review(config, file, mode):
+    assert asked(config, {"autocoder.yaml": file}).review == mode
+
+
 @pytest.mark.parametrize("preset", ["python", "python-uv", "node-npm", "go", "rust"])
 def test_each_preset_tests(preset):
     found = commands_for("", {"autocoder.yaml": f"preset: {preset}"}, [])
@@ -53,7 +106,7 @@ def test_each_preset_tests(preset):
 def test_the_repositorys_file_wins_and_one_without_commands_says_nothing():
     manifests = {"autocoder.yaml": "commands: {test: tox}"}
     assert named(commands_for('[commands]\ntest = "make"', manifests, [])) == [("test", "make")]
-    assert named(commands_for("[attempts]\nmax = 3", manifests, [])) == [("test", "tox")]
+    assert named(commands_for("[review]\nmode = 'off'", manifests, [])) == [("test", "tox")]
     assert commands_for("[commands]\n", {"go.mod": ""}, ["npm test"]) == ()
 
 
@@ -73,7 +126,16 @@ def test_the_repositorys_file_wins_and_one_without_commands_says_nothing():
         ('commands = "make"\n', ("line 1", "commands")),
         ("x = " + "[" * 30 + "]" * 30, ("nested",)),
         ("x = " + "[" * 20000, ("regreen.toml",)),
-        ("# " + "x" * 70_000, ("64 KB",)),
+        ("# x\n\n# " + "x" * 70_000, ("line 3", "64 KB")),
+        ("a = 1\nb = [\n" + "[" * 30 + "]" * 30 + "]", ("line 3", "nested")),
+        ('[commands]\ntest = "x"\n\n[atempts]\nmax = 3\n', ("line 4", "atempts", "commands")),
+        (
+            '[commands.lint]\nrun = "x"\ntimeout = 5\n[commands.test]\nrun = "x"\ntimeout = 0\n',
+            ("line 6", "commands.test.timeout"),
+        ),
+        ('preset = "cobol"\n', ("line 1", "preset", "python-uv")),
+        ('[review]\nmode = "strict"\n', ("line 2", "review.mode", "gate")),
+        ("[review]\nengines = []\n", ("line 2", "review.engines")),
     ],
 )
 def test_a_file_that_cannot_be_understood_stops_everything(config, parts):
@@ -90,7 +152,12 @@ def test_a_file_that_cannot_be_understood_stops_everything(config, parts):
         ("- a\n- b", ("autocoder.yaml",)),
         ("preset: cobol", ("line 1", "preset", "python-uv")),
         ("commands:\n  test: 3\n", ("line 2", "commands.test")),
-        ("a: &x [1]\nb: *x\n", ("alias",)),
+        ("a: &x [1]\nb: *x\n", ("line 2", "alias")),
+        ("commands:\n  test: a\n  lint: b\n  test: c\n", ("line 4", "test stands twice")),
+        ("comands:\n  test: a\n", ("line 1", "comands", "commands")),
+        ("preset: go\nx:\n - " + "[" * 25 + "]" * 25, ("line 3", "nested")),
+        ("#\n" * 40_000, ("line 32769", "64 KB")),
+        ("a: 2026-13-45\n", ("autocoder.yaml",)),
         ("a: !!python/object/apply:os.system [id]", ("autocoder.yaml", "line 1")),
         ("[" * 3000, ("autocoder.yaml",)),
         ("x: " + "[" * 25 + "]" * 25, ("nested",)),

@@ -27,7 +27,10 @@ from tests.support.stories import (
 )
 
 AUDIT = a_step(FailureType.SECURITY, "audit")
-APPROVED = ["ReadFacts", "BuildCommit", "SaveRun", "Push", "ShowCard", "Comment", "ShowCard"]
+APPROVED = [
+    *("ReadFacts", "BuildCommit", "SaveRun", "Push"),
+    *("ShowCard", "Record", "Comment", "ShowCard"),
+]
 DAY_S = 86_400.0
 PROTECTED, WORKFLOW = (
     DIFF.replace("app.py", path) for path in ("AGENTS.md", ".github/workflows/ci")

@@ -28,7 +28,7 @@ from bot.domain.events import (
     Swept,
 )
 from bot.domain.facts import EventFacts, Need
-from bot.domain.runs import Attempt, GateState, Plan, Result, RunState
+from bot.domain.runs import Attempt, GateState, Plan, Result, RunState, Scratch
 from bot.repair import approvals, explain, replies
 from handlers import commands
 from tests.support.pulls import HEAD, NOW, OTHER, REF, a_comment, a_pull, a_run
@@ -93,6 +93,16 @@ def test_checks_settle(event, known):
 )
 def test_checks_are_ignored(event, known, reason):
     assert reason in ignored(event, known)
+
+
+def test_a_check_on_the_scratch_branch_is_news_to_the_run_that_waits_for_it():
+    scratch = Scratch("regreen/verify/7-1", "diff", commit=OTHER)
+    event = ChecksChanged("octo/app", OTHER, "test", red=False, pull=REF)
+    run = a_run(state=RunState.WAITING_PROOF, scratch=scratch)
+    verdict = handlers.decide(event, facts(run=run)).verdict
+    assert verdict == Settle(REF, "test completed on regreen/verify/7-1")
+    gone = a_run(state=RunState.WAITING_CI)
+    assert "head has moved since" in ignored(event, facts(run=gone))
 
 
 # --- pull requests ------------------------------------------------------------------------------

@@ -33,6 +33,7 @@ MEND = [
     "SaveRun",
     "Push",
     "ShowCard",
+    "Record",
     "Comment",
     "ShowCard",
     "EndPass",

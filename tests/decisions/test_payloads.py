@@ -147,6 +147,24 @@ def given(body):
         ),
         pytest.param(
             "check_suite",
+            check_suite(head_branch="regreen/verify/7-2"),
+            ChecksChanged("octo/app", SHA, "check suite", red=False, pull=PULL),
+            id="suite of a change that is tried",
+        ),
+        pytest.param(
+            "check_run",
+            check_run(pulls=[], check_suite={"id": 3, "head_branch": "regreen/verify/7-2"}),
+            ChecksChanged("octo/app", SHA, "lint", red=True, pull=PULL),
+            id="check run of a change that is tried",
+        ),
+        pytest.param(
+            "workflow_run",
+            workflow_run(head_branch="regreen/verify/0-2", pull_requests=[]),
+            ChecksChanged("octo/app", SHA, "CI", red=True),
+            id="a branch that is called almost so",
+        ),
+        pytest.param(
+            "check_suite",
             check_suite("rerequested", app=APP, pull_requests=[attached()]),
             ButtonPressed(PULL, SHA, "rerun", "ada", 1),
             id="our suite asked to run again",

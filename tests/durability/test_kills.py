@@ -11,6 +11,7 @@ from tests.support.ends import (
     HELD,
     LINT,
     MODEL,
+    TRIED,
     Owner,
     Story,
     a_shop,
@@ -31,7 +32,7 @@ def killed_all_along(folder: Path, story: Story, calls: tuple[str, ...], url: st
     """Play a story on a server that dies at each of *calls*; return its end and the deaths."""
     ledger = folder / "deaths"
     program = ("-m", "tests.support.victim", str(ledger), *calls)
-    with a_shop(folder) as github, ScriptedModel() as model:
+    with a_shop(folder, pushes=story.pushes) as github, ScriptedModel() as model:
         owner = Owner(github)
         server = Regreen(
             folder / "server",
@@ -114,3 +115,12 @@ def test_what_was_planned_and_approved_goes_out_once_wherever_it_is_killed(tmp_p
         "approval.requested",
         "approval.granted",
     ]
+
+
+@pytest.mark.thorough
+def test_a_scratch_branch_is_judged_once_and_gone_wherever_it_is_killed(tmp_path):
+    calls = ("trees.offer", "trees.withdraw", "trees.push", "gatekeeper.record:after")
+    end, deaths = killed_all_along(tmp_path, TRIED, calls)
+    assert differences(end, undisturbed(TRIED)) == []
+    check_deaths(deaths, calls)
+    assert not [branch for branch in end.branches if "regreen/verify" in branch]

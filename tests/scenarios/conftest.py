@@ -76,6 +76,36 @@ per_pull_usd = 0.05
 )
 
 
+PROOF = (
+    CONFIG.partition("[backend_for_failed_pr]")[0]
+    + """\
+[backends.judy]
+backend_type = "openai"
+model = "scripted-judy"
+base_url = "{model}"
+api_key = "not-a-key"
+
+[agent_chains]
+menders = ["primary"]
+judges = ["judy"]
+
+[agent_drains]
+fix = "menders"
+review = "judges"
+
+[review]
+mode = "gate"
+
+[gatekeeper]
+verify = "both"
+ci_look_s = 1
+ci_start_s = 2
+
+[regreen]"""
+    + CONFIG.partition("[regreen]")[2]
+)
+
+
 @pytest.fixture(scope="session")
 def stages(request: pytest.FixtureRequest) -> Iterator[Callable[[str], Stage]]:
     """Give the stage of a name, started when the first story asks for it.
@@ -106,6 +136,8 @@ def _open(name: str, request: pytest.FixtureRequest):
             return stage(NO_FALLBACK, REGREEN_ENV="staging")
         case "drains":
             return stage(DRAINS)
+        case "proof":
+            return stage(PROOF)
         case "budget":
             return stage(BUDGET)
         case "unprotected":

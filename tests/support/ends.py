@@ -60,7 +60,8 @@ analysis = "one"
 class Story:
     """A pull request and what the model answers about it.
 
-    `word` is what the owner says once a change waits at its gate.
+    `word` is what the owner says once a change waits at its gate. With `pushes` the workflows run
+    for every branch that is pushed.
     """
 
     files: tuple[tuple[str, str], ...]
@@ -68,6 +69,7 @@ class Story:
     answers: tuple[tuple[str, str], ...] = ()  # a text of the prompt, the answer
     word: str = ""
     config: str = CONFIG
+    pushes: bool = False
 
     def tell(self, github: Simulator, model: ScriptedModel) -> int:
         for key, answer in self.answers:
@@ -104,6 +106,16 @@ HELD = Story(
 )
 
 
+TRIED = Story(
+    LINT.files,
+    LINT.title,
+    config=CONFIG.replace(
+        "[regreen]", '[gatekeeper]\nverify = "both"\nci_look_s = 0.5\n\n[regreen]'
+    ),
+    pushes=True,
+)
+
+
 @dataclass(frozen=True)
 class End:
     """The end state at GitHub and in the store."""
@@ -116,6 +128,7 @@ class End:
     runs: tuple[tuple[str, str], ...]
     gates: tuple[str, ...]
     audit: tuple[str, ...]
+    branches: tuple[str, ...]
 
 
 def differences(end: End, expected: End) -> list[str]:
@@ -145,6 +158,7 @@ def end_of(github: Simulator, server: Regreen, number: int) -> End:
             if check.suite.head_sha in shas
         ]
         reruns = sum(run.attempt - 1 for run in state.runs.values())
+        branches = sorted(state.repos[REPO].git.refs())
     rows = server.rows("SELECT id, state, record FROM runs ORDER BY started_at, id")
     names = {row.id: f"<run {at}>" for at, row in enumerate(rows)}
     names |= {sha[:long]: f"<sha {at}>" for at, sha in enumerate(shas) for long in (40, 12, 10)}
@@ -166,6 +180,7 @@ def end_of(github: Simulator, server: Regreen, number: int) -> End:
             for row in server.rows("SELECT state, answered_by FROM approvals ORDER BY asked_at")
         ),
         audit=tuple(row.kind for row in server.rows("SELECT kind FROM audit ORDER BY id")),
+        branches=tuple(branches),
     )
 
 
@@ -198,9 +213,13 @@ class Owner:
 
 
 @contextmanager
-def a_shop(folder: Path, **options: Any) -> Iterator[Simulator]:
+def a_shop(folder: Path, *, pushes: bool = False, **options: Any) -> Iterator[Simulator]:
     """Serve the demo's shop, for one test."""
     make_repository(folder / "shop")
+    if pushes:
+        workflow = folder / "shop/.github/workflows/ci.yml"
+        workflow.write_text(workflow.read_text().replace("[pull_request]", "[pull_request, push]"))
+        git(folder / "shop", "-c", "user.name=D", "-c", "user.email=d@d", "commit", "-qam", "ci")
     with Simulator(
         SimOptions(**{"repos": {REPO: folder / "shop"}, "private_key": app_key(), **options})
     ) as github:
@@ -212,7 +231,7 @@ def undisturbed(story: Story) -> End:
     """Play a story on a server that nothing disturbs, once in this process; return its end."""
     with (
         TemporaryDirectory() as folder,
-        a_shop(Path(folder)) as github,
+        a_shop(Path(folder), pushes=story.pushes) as github,
         ScriptedModel() as model,
         running(Path(folder, "server"), github, model=model, config=story.config) as server,
     ):

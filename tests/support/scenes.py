@@ -79,7 +79,10 @@ OWN_PROOF = """\
 [commands]
 test = "python -B -m unittest discover -s tests && echo proved by the base branch"
 """
-PUSHED_TO = WORKFLOW.replace("[pull_request]", "[pull_request, push]")
+PUSHED_TO = WORKFLOW.replace(
+    "on: [pull_request]",
+    "on:\n  pull_request:\n  push:\n    branches: [main, 'regreen/verify/**']",
+)
 UNLINTED = {"widgets/area.py": "import os\n\n\n" + AREA.split("\n\n\n", 1)[1]}
 BROKEN = {"widgets/area.py": AREA.replace("side * side", "side + side")}
 TIDY = {"README.md": "# Widgets, tidied\n"}

@@ -4,8 +4,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import msgspec
-
 from bot.config.schema import BackendName, Policy, RetryPolicy
 from bot.domain import effects
 from bot.domain.answers import Answer, Ending
@@ -110,6 +108,8 @@ class World:
     outcomes: dict[type, Outcome] = field(default_factory=dict)
     config: str = ""
     now: datetime = NOON
+    tried: tuple[Check, ...] = ()  # the checks on the scratch branch
+    upstream: tuple[str, ...] = ()
     opinions: dict[str, Answer] = field(default_factory=dict)
     recent: int = 0
     generation: int = 1
@@ -192,8 +192,15 @@ class World:
                     seconds=0.5,
                     output=f"out {len(self.done)}",
                 )
-                verdict = Verification(good, "ok" if good else "test failed", (result,), "d", "a")
-                verdict = msgspec.structs.replace(verdict, weakened=self.weakened)
+                verdict = Verification(
+                    good,
+                    "ok" if good else "test failed",
+                    (result,),
+                    "d",
+                    "a",
+                    weakened=self.weakened,
+                    at=self.now,
+                )
                 return effects.Verified(verdict, self.now)
             case effects.BuildCommit():
                 return effects.CommitBuilt(self.commits.pop(0) if self.commits else PUSHED)
@@ -205,8 +212,12 @@ class World:
                     effects.Opinion(name, self.opinions.get(name, said)) for name in effect.backends
                 ]
                 return effects.Consulted(tuple(opinions), self.now)
-            case effects.Push():
+            case effects.Push() | effects.OfferScratch():
                 return effects.Pushed(self.now)
+            case effects.Record():
+                return effects.Recorded(effect.verification, self.now)
+            case effects.ReadProof():
+                return effects.ProofRead(self.tried, self.upstream, (), self.now)
             case effects.SaveRun():
                 self.newest = effect.run
             case effects.ShowCard():
@@ -217,7 +228,7 @@ class World:
                 self.newest = effect.run
                 if effect.wake_after_s is not None:
                     self.wakes.append(effect.wake_after_s)
-            case effects.Rerun() | effects.Remember():
+            case effects.Rerun() | effects.Remember() | effects.DropScratch():
                 pass
         return effects.Done()
 

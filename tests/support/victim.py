@@ -33,7 +33,7 @@ from bot.telemetry import logs
 
 # What differs when a step that was cut is done again: places, times and secrets.
 VOLATILE = re.compile(
-    r"PosixPath\(.*?\)|token='[^']*'|seconds=[\d.]+|output='(?:[^'\\]|\\.)*'"
+    r"PosixPath\(.*?\)|token='[^']*'|seconds=[\d.]+|cpu_s=[\d.]+|max_rss_mb=[\d.]+|output='(?:[^'\\]|\\.)*'"
     r"|datetime\.datetime\([^)]*\)+|<function .*? at 0x[0-9a-f]+>|artifact='[^']*'"
 )
 
