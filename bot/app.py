@@ -9,17 +9,22 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from importlib.metadata import version
 
 import structlog
 from starlette.applications import Starlette
 
-from bot.backends.registry import Registry
+from bot.backends import endpoints
+from bot.backends.registry import Registry, kind
 from bot.config.schema import Configuration, SandboxConfig, Server
 from bot.config.watch import Watched
 from bot.domain.errors import ConfigError, NeedsPerson
+from bot.domain.models import Grant, Origin
 from bot.domain.ports import Clock, Node, Ports, Sandbox
+from bot.domain.values import PullRef
 from bot.gateway.chat import Chat
+from bot.gateway.probe import HttpProbes
 from bot.gateway.server import Gateway
 from bot.github.connect import GitHub, connect
 from bot.runtime.clock import SystemClock
@@ -28,12 +33,14 @@ from bot.runtime.engine import Engine
 from bot.runtime.inbox import Inbox
 from bot.runtime.interpreter import Interpreter
 from bot.runtime.leases import Heartbeat
+from bot.runtime.prober import Prober
 from bot.runtime.sweep import Sweeper
 from bot.runtime.workflows import Repairs
 from bot.store import database as store
 from bot.store.audit import SqlAudit
 from bot.store.deliveries import SqlDeliveries
 from bot.store.history import SqlHistory
+from bot.store.lanes import SqlLanes
 from bot.store.ledger import SqlLedger
 from bot.store.migrate import migrate, pending
 from bot.store.nodes import node as become_node
@@ -72,6 +79,7 @@ class Worker:
     engine: Engine
     dispatcher: Dispatcher
     sweeper: Sweeper
+    prober: Prober
     heartbeat: Heartbeat
 
     async def start(self) -> None:
@@ -81,9 +89,11 @@ class Worker:
         await self.engine.start()
         self.dispatcher.start()
         self.sweeper.start()
+        self.prober.start()
 
     async def stop(self) -> None:
         """Take no more work, let running steps end, let go of the node's name."""
+        await self.prober.stop()
         await self.sweeper.stop()
         await self.dispatcher.stop()
         await self.engine.stop()
@@ -171,10 +181,12 @@ def build(
                 gateway=gateway,
                 homes=server.data_dir / "homes",
             ),
+            probes=HttpProbes(partial(_granted, watched.current)),
             deliveries=deliveries,
             runs=runs,
             history=SqlHistory(database),
             ledger=ledger,
+            lanes=SqlLanes(database, clock),
             audit=SqlAudit(database, clock),
             clock=clock,
             telemetry=telemetry,
@@ -244,7 +256,22 @@ def _worker(
         every_s=configuration.policy.sweep_s,
         rescue_s=configuration.policy.rescue_s,
     )
-    return Worker(gateway, engine, dispatcher, sweeper, Heartbeat(node))
+    prober = Prober(ports, lambda: watched.current().policy)
+    return Worker(gateway, engine, dispatcher, sweeper, prober, Heartbeat(node))
+
+
+def _granted(
+    current: Callable[[], Configuration], backend: str, provider: str, *, fallback: bool
+) -> Grant | None:
+    """Return the way to a backend's models, None where it has no API of its own."""
+    configuration = current()
+    named = {one.name: one for one in configuration.fallback} if fallback else {}
+    config = named.get(backend) or configuration.backends.get(backend)
+    if config is None or kind(config) not in {"patch_worker", *endpoints.AGENTS}:
+        return None
+    origin = Origin("", 0, PullRef("", 0), "", backend, provider)
+    granted = endpoints.grant(config, kind(config), origin, configuration.budget)
+    return granted if isinstance(granted, Grant) else None
 
 
 def _sandbox(config: SandboxConfig, role: Role) -> Sandbox:

@@ -59,11 +59,34 @@ class ShowCard(Variant, frozen=True):
     card: Card
 
 
+class ChooseBackend(Variant, frozen=True):
+    """Choose the lane that works next, by what is known of all of them, and keep its standing.
+
+    `count` is how many attempts were made before this one. `tried` are the lanes that failed with
+    this task already, `left` the one that it leaves now by that lane's fault, `kinds` what kinds of
+    task this is, the closest first.
+    """
+
+    pull: PullRef
+    count: int
+    kinds: tuple[str, ...] = ()
+    tried: tuple[str, ...] = ()
+    left: str = ""
+
+
+class Pause(Variant, frozen=True):
+    """Wait for a moment, holding no worker."""
+
+    pull: PullRef
+    seconds: float
+
+
 class RunBackend(Variant, frozen=True):
     """Have a backend change a tree at `head` with `onto` applied; the whole diff comes back.
 
     `run` and `attempt` say on whose account that goes, `resume` which session of the backend's own
-    goes on.
+    goes on. `lane` is whose health hears of the end, "" for one without health; `call` numbers the
+    calls of the attempt, so that each is heard of once.
     """
 
     backend: str  # a name of the configuration, or "fixers"
@@ -75,6 +98,9 @@ class RunBackend(Variant, frozen=True):
     onto: str = ""
     resume: str = ""
     announce: tuple[str, ...] = ()  # lines for the log
+    lane: str = ""
+    provider: str = ""
+    call: int = 0
 
 
 class Consult(Variant, frozen=True):
@@ -90,13 +116,18 @@ class Consult(Variant, frozen=True):
 
 
 class Verify(Variant, frozen=True):
-    """Have the gatekeeper run the commands over a fresh tree at `head` with the diff applied."""
+    """Have the gatekeeper run the commands over a fresh tree at `head` with the diff applied.
+
+    `lane` made the diff and `key` names the call; the lane's health hears of the verdict once.
+    """
 
     run: str
     pull: PullRef
     head: Sha
     diff: str
     commands: tuple[Command, ...]
+    lane: str = ""
+    key: str = ""
 
 
 class BuildCommit(Variant, frozen=True):
@@ -168,6 +199,8 @@ Effect = (
     | ReadFailures
     | Comment
     | ShowCard
+    | ChooseBackend
+    | Pause
     | RunBackend
     | Consult
     | Verify
@@ -206,15 +239,40 @@ class Commented(Variant, frozen=True):
     comment: int
 
 
+class BackendChosen(Variant, frozen=True):
+    """Who works next and why, and why not the others; the lane is "" where none can be used now.
+
+    Then `wait_until` is when there may be news of one; None where all were tried and could go on.
+    """
+
+    at: datetime
+    lane: str = ""
+    backend: str = ""
+    provider: str = ""
+    strategy: str = ""
+    reasons: tuple[str, ...] = ()
+    skipped: tuple[tuple[str, str], ...] = ()
+    wait_until: datetime | None = None
+
+
+class Paused(Variant, frozen=True):
+    """The moment is over."""
+
+    at: datetime
+
+
 class BackendEnded(Variant, frozen=True):
     """A backend's answer, and the diff that was found in the tree, whatever it says.
 
-    `at` is the time.
+    `at` is the time. `fit` tells whether its lane may be asked again: it does not rest, and no
+    other does better; `up` that a probe has just found it there.
     """
 
     answer: Answer
     diff: str
     at: datetime
+    fit: bool = True
+    up: bool = False
 
 
 class Opinion(Value, frozen=True):
@@ -276,6 +334,8 @@ Outcome = (
     FactsRead
     | FailuresRead
     | Commented
+    | BackendChosen
+    | Paused
     | BackendEnded
     | Consulted
     | Verified

@@ -6,7 +6,7 @@ those effects answer changes nothing any more, so `machine.advance` only hands o
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import Enum
 
 import msgspec
@@ -26,8 +26,9 @@ from bot.domain.runs import (
     Wish,
 )
 from bot.domain.values import Command, Conclusion, FailingStep, Pull, PullRef, RunId
-from bot.repair import approvals, attempts, messages
+from bot.repair import approvals, attempts, messages, progress, retry
 from bot.repair.choices import chosen
+from bot.routing.chain import route
 
 
 class Phase(Enum):
@@ -38,6 +39,9 @@ class Phase(Enum):
     RERUNNING = "rerunning"
     UNDOING = "undoing"
     OPENING = "opening"
+    CHOOSING = "choosing"
+    WAITING = "waiting"
+    RETRYING = "retrying"
     PLANNING = "planning"
     SYNTHESIZING = "synthesizing"
     FIXING = "fixing"
@@ -54,7 +58,11 @@ class Phase(Enum):
 class Pass:
     """One stretch of a run's work; `script` holds the effects that remain once it is closing.
 
-    `chain` are the backends still to try; `reached` says that a model's backend gave an answer.
+    `chain` are the backends of the tier, `fixing` says that the fixers are still to try. `lane` and
+    `provider` are who works, `failures` how often it failed with this task, `work` its last call.
+    `tried` are the lanes that failed with this task, `left` the one that it has just left by that
+    lane's fault. `reached` says that a backend's answer made the attempt one of those that count,
+    `paused_s` how long the pass has waited for a backend.
     `kept` is what the fixers changed, if that was not enough alone. `opinions` are the plans that
     one is made of, `by` who wrote them, `gates` the approvals without which nothing goes out.
     `proofs` are the commands that prove a mend, `announce` lines for the log. `why` gives the
@@ -75,7 +83,15 @@ class Pass:
     proofs: tuple[Command, ...] = ()
     announce: tuple[str, ...] = ()
     chain: tuple[BackendName, ...] = ()
+    fixing: bool = False
+    lane: str = ""
+    provider: str = ""
+    failures: int = 0
+    work: effects.RunBackend | None = None
+    tried: tuple[str, ...] = ()
+    left: str = ""
     reached: bool = False
+    paused_s: float = 0.0
     undoing: bool = False
     planned: bool = False
     opinions: tuple[str, ...] = ()
@@ -155,6 +171,39 @@ def give_up(state: Pass, ending: RunState, reason: str, headline: str = "") -> S
     result = Result.BLOCKED if ending is RunState.BLOCKED else Result.GAVE_UP
     state = choose(state, Strategy.GIVE_UP, reason, result=result)
     return close(state, ending, reason, headline=headline)
+
+
+def reject(state: Pass, reason: str, at: datetime) -> Step:
+    """End the attempt without a push; the next one follows after its backoff, if one may."""
+    state = with_attempt(state, result=Result.REJECTED, reason=reason, ended_at=at)
+    run, attempt = state.open_run, state.attempt
+    following = route(state.policy, attempt.number, state.pull.number)
+    if over := no_more(state, attempt.failing, fallback=following.fallback):
+        ending, why = over
+        result = Result.BLOCKED if ending is RunState.BLOCKED else Result.GAVE_UP
+        state = with_attempt(state, result=result, reason=f"{reason}; giving up, because {why}")
+        return give_up(state, ending, why)
+    rejected = sum(one.result is Result.REJECTED for one in run.attempts if one.head == run.head)
+    delay_s = retry.rejected_delay_s(rejected, state.policy.retry, str(run.id))
+    run = msgspec.structs.replace(run, wake_at=at + timedelta(seconds=delay_s))
+    waits = f"attempt {attempt.number} was rejected, the next follows in {delay_s:.0f} s"
+    return close(replace(state, run=run), RunState.WAITING_DELAY, waits, wake_after_s=delay_s)
+
+
+def no_more(
+    state: Pass, failing: Sequence[str], *, fallback: bool, asked: bool = False
+) -> tuple[RunState, str] | None:
+    """Return how and why the run ends here; None when another attempt may follow.
+
+    Who asks lifts every limit but the day's: a bot with a person's account may ask for ever.
+    """
+    run, limits = state.open_run, state.policy.retry
+    counted, recent = () if asked else run.attempts[run.since :], state.seen.recent
+    if reason := progress.stuck(counted, fallback=fallback, recent=recent, retry=limits):
+        return RunState.BLOCKED, reason
+    if not asked and (reason := retry.spent(run, failing, fallback=fallback, retry=limits)):
+        return RunState.GAVE_UP, reason
+    return None
 
 
 def choose(

@@ -8,13 +8,12 @@ attempt ends pushed, posted (for a fork), at a gate, rejected, or with a person.
 import re
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
 
 import msgspec
 
-from bot.config.schema import BackendName, PlanningPolicy
 from bot.domain import effects
-from bot.domain.answers import Answer, Ending
+from bot.domain.answers import Ending
 from bot.domain.effects import (
     BackendEnded,
     CommitBuilt,
@@ -25,14 +24,12 @@ from bot.domain.runs import Attempt, Gate, Result, RunState, Strategy
 from bot.domain.values import (
     CheckState,
     Conclusion,
-    FailureType,
     Purpose,
     Question,
-    Task,
     Verification,
 )
 from bot.failures.fingerprint import fingerprint
-from bot.repair import approvals, attempts, guard, messages, plans, progress, retry
+from bot.repair import approvals, attempts, backends, guard, messages, plans, progress
 from bot.repair.closing import (
     Pass,
     Phase,
@@ -42,18 +39,14 @@ from bot.repair.closing import (
     comment,
     escalate,
     give_up,
+    no_more,
     put,
+    reject,
     with_attempt,
 )
-from bot.repair.strategy import COURSES, Patch
+from bot.repair.strategy import Patch
 from bot.routing.chain import Route, route
 
-FIXERS = BackendName("fixers", "")
-OUTAGES = frozenset(
-    {Ending.RATE_LIMITED, Ending.USAGE_LIMIT, Ending.UNAVAILABLE, Ending.NETWORK, Ending.DISK_FULL}
-)
-OUTAGE_ROUNDS = 10  # times an attempt waits for a backend before it counts as failed
-OUTAGE_WAIT_S = 60.0
 STORED_DIFF_CHARACTERS = 60_000
 VERDICT = re.compile(r"^\s*VERDICT:\s*(yes|no)\b", re.IGNORECASE | re.MULTILINE)
 
@@ -67,11 +60,11 @@ def open_attempt(state: Pass, patch: Patch) -> Step:
     if last is not None and waits and last.head == run.head:
         return _resume(state, last)
     count = attempts.count(facts.comments, state.policy.trusted_markers)
-    chosen = route(state.policy, count, state.pull.number)
+    tier = route(state.policy, count, state.pull.number)
     failing = tuple(step.check.name for step in state.steps)
-    if over := _no_more(state, failing, fallback=chosen.fallback, asked=state.asked):
+    if over := no_more(state, failing, fallback=tier.fallback, asked=state.asked):
         return give_up(state, *over, headline="giving up")
-    trigger = patch.trigger or progress.turns(run, state.policy.retry, fallback=chosen.fallback)
+    trigger = patch.trigger or progress.turns(run, state.policy.retry, fallback=tier.fallback)
     planned = plans.planned(run, state.steps, facts.now, trigger)
     replanned = len(planned.deltas) > len(run.deltas)
     state = choose(
@@ -80,152 +73,51 @@ def open_attempt(state: Pass, patch: Patch) -> Step:
         patch.reason,
         inputs=(
             ("attempts counted on the pull request", str(count)),
-            ("tier", "fallback" if chosen.fallback else "primary"),
+            ("tier", "fallback" if tier.fallback else "primary"),
             *((("replanned because of", trigger),) if replanned else ()),
         ),
         attempt=count + 1,
     )
-    attempt = _new_attempt(state, count + 1, chosen, patch.reason)
+    attempt = _new_attempt(state, count + 1, tier, patch.reason)
     run = state.open_run
     run = msgspec.structs.replace(run, attempts=(*run.attempts, attempt), wake_at=None)
-    return replace(_routed(state, chosen), run=run, phase=Phase.OPENING), comment(run, attempt)
+    state = backends.ready(state, tier.chain, tier.notices)
+    return replace(state, run=run, phase=Phase.OPENING), comment(run, attempt)
 
 
 def _resume(state: Pass, last: Attempt) -> Step:
     last = msgspec.structs.replace(last, result=Result.WORKING, ended_at=None, unpaid=False)
     run = put(msgspec.structs.replace(state.open_run, wake_at=None), last)
-    state = _routed(state, route(state.policy, last.number - 1, state.pull.number))
+    tier = route(state.policy, last.number - 1, state.pull.number)
+    state = backends.ready(state, tier.chain, tier.notices)
     planned = bool(run.plans and run.plans[-1].text)  # who planned is not asked again
-    state = with_attempt(replace(state, run=run, planned=planned), tried=(), reason="")
-    return next_backend(state, state.seen.now)
+    state = with_attempt(
+        replace(state, run=run, planned=planned), tried=(), reason="", fallback=tier.fallback
+    )
+    return backends.next_backend(state, state.seen.now)
 
 
-def _routed(state: Pass, chosen: Route) -> Pass:
-    chain = _with_fixers(state, chosen.chain)
-    return replace(state, chain=chain, announce=chosen.notices)
-
-
-def _new_attempt(state: Pass, number: int, chosen: Route, reason: str) -> Attempt:
+def _new_attempt(state: Pass, number: int, tier: Route, reason: str) -> Attempt:
     run, facts, steps = state.open_run, state.seen, state.steps
     nth = attempts.tries_on(facts.comments, state.pull.number, run.head) + 1
-    skipped = (f"{name}: {why}" for name, why in chosen.skipped)
+    skipped = (f"{name}: {why}" for name, why in tier.skipped)
     return Attempt(
         number=number,
         trigger=attempts.trigger(state.pull.number, run.head, nth),
         head=run.head,
         started_at=facts.now,
-        fallback=chosen.fallback,
+        fallback=tier.fallback,
         failing=tuple(step.check.name for step in steps),
         types=tuple(step.signal.type.value for step in steps),
         error_key=progress.key([step.signal.fingerprint for step in steps]),
         evidence=messages.evidence_of(steps),
-        notices=(reason, *chosen.notices, *skipped),
+        notices=(reason, *tier.notices, *skipped),
         plan=run.plans[-1].id,
         passed=tuple(one.name for one in facts.checks if one.state is CheckState.PASSED),
     )
 
 
-def _no_more(
-    state: Pass, failing: Sequence[str], *, fallback: bool, asked: bool = False
-) -> tuple[RunState, str] | None:
-    """Return how and why the run ends here; None when another attempt may follow.
-
-    Who asks lifts every limit but the day's: a bot with a person's account may ask for ever.
-    """
-    run, limits = state.open_run, state.policy.retry
-    counted, recent = () if asked else run.attempts[run.since :], state.seen.recent
-    if reason := progress.stuck(counted, fallback=fallback, recent=recent, retry=limits):
-        return RunState.BLOCKED, reason
-    if not asked and (reason := retry.spent(run, failing, fallback=fallback, retry=limits)):
-        return RunState.GAVE_UP, reason
-    return None
-
-
-def _with_fixers(state: Pass, chain: tuple[BackendName, ...]) -> tuple[BackendName, ...]:
-    """Put the fixers first where one may apply: they cost nothing."""
-    lint = any(step.signal.type is FailureType.LINT for step in state.steps)
-    return (FIXERS, *chain) if lint and state.policy.fixers else chain
-
-
-def next_backend(state: Pass, now: datetime) -> Step:
-    """Have the next backend of the chain try; without one the attempt is over."""
-    if not state.chain:
-        return _exhausted(state, now)
-    backend, rest = state.chain[0], state.chain[1:]
-    if not state.planned and state.policy.planners and state.proofs and backend != FIXERS:
-        return _ask_for_plan(replace(state, planned=True))
-    state = replace(
-        with_attempt(
-            state, backend=backend.name, model=backend.model, session="", verification=None, diff=""
-        ),
-        chain=rest,
-        phase=Phase.FIXING,
-    )
-    if not state.proofs:
-        return escalate(
-            state,
-            "no command is known that could prove a mend: name one under [commands] in "
-            ".github/regreen.toml on the base branch",
-            now,
-        )
-    told = plans.feedback(state.open_run) if state.policy.qa.feedback else ""
-    return _start(state, _task(state, told), state.kept)
-
-
-def _start(state: Pass, task: Task, onto: str) -> Step:
-    """Have the attempt's backend work, over the head with *onto* applied."""
-    attempt = state.attempt
-    fallback = attempt.fallback and attempt.backend != FIXERS.name
-    announce = state.announce if fallback and not attempt.qa else ()
-    run = state.open_run
-    work = effects.RunBackend(
-        attempt.backend,
-        fallback,
-        run.head,
-        task,
-        run.id,
-        attempt.number,
-        onto=onto,
-        resume=attempt.session,
-        announce=announce,
-    )
-    return replace(state, phase=Phase.FIXING), work
-
-
-def _task(state: Pass, feedback: str = "", *, again: bool = False) -> Task:
-    return Task(
-        pull=state.pull,
-        title=state.found.title,
-        steps=state.steps,
-        commands=tuple(command.run for command in state.proofs),
-        feedback=feedback,
-        plan=plans.told(state.open_run),
-        again=again,
-    )
-
-
 # --- the drains beside the fix: planning and analysis -------------------------------------------
-
-
-def _ask_for_plan(state: Pass) -> Step:
-    limit = _limits_s(state.policy.planning)[0]
-    told = plans.feedback(state.open_run) if state.policy.qa.feedback else ""
-    question = Question(Purpose.PLAN, _task(state, told))
-    names = tuple(one.name for one in state.policy.planners)
-    ask = _consult(state, names, question, limit)
-    return replace(state, phase=Phase.PLANNING), ask
-
-
-def _consult(
-    state: Pass, backends: tuple[str, ...], question: Question, within_s: float, onto: str = ""
-) -> effects.Consult:
-    run, number = state.open_run, state.attempt.number
-    return effects.Consult(backends, run.head, question, within_s, run.id, number, onto)
-
-
-def _limits_s(planning: PlanningPolicy) -> tuple[float, float]:
-    """Return how much of the time is for the plans and how much for making one of them."""
-    return planning.within_s * 2 / 3, planning.within_s / 3
 
 
 def consulted(state: Pass, heard: Consulted) -> Step:
@@ -243,11 +135,13 @@ def consulted(state: Pass, heard: Consulted) -> Step:
         texts = texts or state.opinions[:1]
         names = state.by if said else state.by[:1]
     if not texts:
-        failed = "; ".join(f"{one.backend}: {_why_not(one.answer)}" for one in heard.opinions)
+        failed = "; ".join(
+            f"{one.backend}: {backends.why_not(one.answer)}" for one in heard.opinions
+        )
         state = _noted(state, f"no plan was made: {failed}")
-        return next_backend(state, heard.at)
+        return backends.next_backend(state, heard.at)
     run = plans.written(state.open_run, texts[0], names)
-    return next_backend(replace(state, run=run, opinions=(), by=()), heard.at)
+    return backends.next_backend(replace(state, run=run, opinions=(), by=()), heard.at)
 
 
 def _noted(state: Pass, notice: str) -> Pass:
@@ -258,9 +152,9 @@ def _ask_for_one(state: Pass) -> Step:
     """Have one plan made out of several."""
     policy = state.policy
     maker = policy.planning.synthesis or policy.planners[0].name
-    question = Question(Purpose.SYNTHESIS, _task(state), opinions=state.opinions)
-    limit = _limits_s(policy.planning)[1]
-    ask = _consult(state, (maker,), question, limit)
+    question = Question(Purpose.SYNTHESIS, backends.task(state), opinions=state.opinions)
+    limit = backends.limits_s(policy.planning)[1]
+    ask = backends.consult(state, (maker,), question, limit)
     return replace(state, phase=Phase.SYNTHESIZING), ask
 
 
@@ -272,16 +166,10 @@ def _analysed(state: Pass, texts: Sequence[str], at: datetime) -> Step:
         state = _noted(state, "no analyst judged the change")
     elif 2 * len(against) >= len(verdicts):
         reason = " ".join(VERDICT.sub("", against[0]).split())[:600]
-        return _reject(state, f"the analysis says no: {reason}", at)
+        return reject(state, f"the analysis says no: {reason}", at)
     else:
         state = _noted(state, f"{len(verdicts) - len(against)} of {len(verdicts)} analysts agree")
     return _prove(state, at)
-
-
-def _skip(state: Pass, reason: str, now: datetime) -> Step:
-    """Note why this backend did not do, and have the next one try."""
-    tried = (*state.attempt.tried, (state.attempt.backend, reason))
-    return next_backend(with_attempt(state, tried=tried), now)
 
 
 def backend_ended(state: Pass, ended: BackendEnded) -> Step:
@@ -293,20 +181,14 @@ def backend_ended(state: Pass, ended: BackendEnded) -> Step:
         summary=guard.redact(answer.text)[:4_000],
         session=answer.session,
     )
-    if answer.ending is Ending.BUDGET:
-        return _unpaid(state, answer, ended.at)
-    if attempt.backend != FIXERS.name and answer.ending not in OUTAGES:
-        state = replace(state, reached=True)
-    if answer.ending is not Ending.EDITED or not ended.diff.strip():
-        if attempt.qa and attempt.verification is not None:
-            why = f"{attempt.verification.reason}; sent back: {_why_not(answer)}"
-            return _reject(state, why, ended.at)
-        return _skip(state, _why_not(answer), ended.at)
+    state, follows = backends.ended(state, ended)
+    if follows is not None:
+        return follows
     verdict = guard.examine(ended.diff, state.policy.guard)
     if verdict.blocks:
         reason = "the proposed change was stopped: " + verdict.told
-        if verdict.another_way and state.chain and not attempt.qa:
-            return _skip(state, reason, ended.at)
+        if verdict.another_way and backends.others(state) and not attempt.qa:
+            return backends.skip(state, reason, ended.at)
         if not verdict.approvable:
             return escalate(state, reason, ended.at)
     objections = f"the guard objects: {verdict.told}" if verdict.blocks else ""
@@ -319,24 +201,16 @@ def backend_ended(state: Pass, ended: BackendEnded) -> Step:
         diff_fingerprint=guard.diff_fingerprint(ended.diff),
     )
     run = state.open_run
-    verify = effects.Verify(run.id, state.pull, run.head, ended.diff, state.proofs)
-    return replace(state, diff=ended.diff, phase=Phase.VERIFYING), verify
-
-
-def _unpaid(state: Pass, answer: Answer, at: datetime) -> Step:
-    """Have a person see to a budget that is used up: no backend has another one."""
-    reason = (
-        f"a budget is used up: {guard.redact(answer.detail)}. Raise it, or wait until it begins "
-        "anew, and say /regreen fix"
+    verify = effects.Verify(
+        run.id,
+        state.pull,
+        run.head,
+        ended.diff,
+        state.proofs,
+        lane=state.lane,
+        key=f"{run.id}/{attempt.number}/{attempt.calls}",
     )
-    return escalate(with_attempt(state, unpaid=True), reason, at)
-
-
-def _why_not(answer: Answer) -> str:
-    if answer.ending is Ending.EDITED:
-        return "it says that it edited, but the tree is unchanged"
-    detail = f": {guard.redact(answer.detail)}" if answer.detail else ""
-    return f"{answer.ending.value.replace('_', ' ')}{detail}"
+    return replace(state, diff=ended.diff, phase=Phase.VERIFYING), verify
 
 
 def verified(state: Pass, outcome: Verified) -> Step:
@@ -344,18 +218,20 @@ def verified(state: Pass, outcome: Verified) -> Step:
     verdict = outcome.verification
     state = with_attempt(state, verification=verdict)
     if verdict.approved:
-        if state.policy.analysts and state.attempt.backend != FIXERS.name:
+        if state.policy.analysts and state.attempt.backend != backends.FIXERS.name:
             return _ask_analysts(state)
         return _prove(state, outcome.at)
     failed = [result for result in verdict.results if not result.passed]
     if failed:
         state = with_attempt(state, error_key=fingerprint(failed[0].output))
-    if state.attempt.backend == FIXERS.name:  # the next backend goes on from what they mended
+    if (
+        state.attempt.backend == backends.FIXERS.name
+    ):  # the next backend goes on from what they mended
         kept = replace(state, kept=state.diff)
-        return _skip(kept, f"not enough alone: {verdict.reason}", outcome.at)
+        return backends.skip(kept, f"not enough alone: {verdict.reason}", outcome.at)
     if _may_send_back(state):
         return _send_back(state, verdict)
-    return _reject(state, verdict.reason, outcome.at)
+    return reject(state, verdict.reason, outcome.at)
 
 
 def _may_send_back(state: Pass) -> bool:
@@ -370,13 +246,13 @@ def _send_back(state: Pass, verdict: Verification) -> Step:
     state = with_attempt(state, qa=nth)
     state = _noted(state, f"sent back to {state.attempt.backend} ({nth}): {verdict.reason}")
     told = f"The gatekeeper rejected it: {verdict.reason}\n{plans.shown(verdict)}"
-    return _start(state, _task(state, told, again=True), state.diff)
+    return backends.start(state, backends.task(state, told, again=True), state.diff)
 
 
 def _ask_analysts(state: Pass) -> Step:
-    question = Question(Purpose.ANALYSIS, _task(state), diff=state.diff)
+    question = Question(Purpose.ANALYSIS, backends.task(state), diff=state.diff)
     names = tuple(one.name for one in state.policy.analysts)
-    ask = _consult(state, names, question, state.policy.planning.within_s, onto=state.diff)
+    ask = backends.consult(state, names, question, state.policy.planning.within_s, onto=state.diff)
     return replace(state, phase=Phase.ANALYSING), ask
 
 
@@ -450,47 +326,3 @@ def pushed(state: Pass, at: datetime) -> Step:
         "CI runs on the pushed commit",
         first=[effects.ShowCard(card)],
     )
-
-
-def _exhausted(state: Pass, now: datetime) -> Step:
-    """No backend is left: wait if all were out of reach, else the attempt has failed."""
-    attempt = state.attempt
-    models = [reason for backend, reason in attempt.tried if backend != FIXERS.name]
-    if models and not state.reached and attempt.outages < OUTAGE_ROUNDS:
-        until = now + timedelta(seconds=OUTAGE_WAIT_S)
-        reason = f"no backend can be reached, I try again at {until:%H:%M:%S} UTC: {models[-1]}"
-        state = with_attempt(state, outages=attempt.outages + 1, reason=reason)
-        run = msgspec.structs.replace(state.open_run, wake_at=until)
-        state = replace(state, run=run)
-        return close(state, RunState.WAITING_DELAY, reason, wake_after_s=OUTAGE_WAIT_S)
-    if _gated(state):  # no patch for a finding: a person has to judge it, another try would not
-        last = attempt.tried[-1][1] if attempt.tried else "no backend is configured"
-        return escalate(state, f"no patch could be prepared: {last}", now)
-    if models or (state.policy.fallback and not attempt.fallback):
-        last = attempt.tried[-1][1] if attempt.tried else "no primary backend is configured"
-        return _reject(state, f"no usable change: {last}", now)
-    last = attempt.tried[-1][1] if attempt.tried else "none is configured for such a failure"
-    reason = f"no backend could mend it: {last}"
-    state = with_attempt(state, result=Result.GAVE_UP, reason=reason, ended_at=now)
-    return give_up(state, RunState.GAVE_UP, reason)
-
-
-def _gated(state: Pass) -> bool:
-    return any(COURSES[step.signal.type].gated for step in state.steps)
-
-
-def _reject(state: Pass, reason: str, at: datetime) -> Step:
-    """End the attempt without a push; the next one follows after its backoff, if one may."""
-    state = with_attempt(state, result=Result.REJECTED, reason=reason, ended_at=at)
-    run, attempt = state.open_run, state.attempt
-    following = route(state.policy, attempt.number, state.pull.number)
-    if over := _no_more(state, attempt.failing, fallback=following.fallback):
-        ending, why = over
-        result = Result.BLOCKED if ending is RunState.BLOCKED else Result.GAVE_UP
-        state = with_attempt(state, result=result, reason=f"{reason}; giving up, because {why}")
-        return give_up(state, ending, why)
-    rejected = sum(one.result is Result.REJECTED for one in run.attempts if one.head == run.head)
-    delay_s = retry.rejected_delay_s(rejected, state.policy.retry, str(run.id))
-    run = msgspec.structs.replace(run, wake_at=at + timedelta(seconds=delay_s))
-    waits = f"attempt {attempt.number} was rejected, the next follows in {delay_s:.0f} s"
-    return close(replace(state, run=run), RunState.WAITING_DELAY, waits, wake_after_s=delay_s)
