@@ -32,6 +32,7 @@ from bot.runtime.dispatch import Dispatcher
 from bot.runtime.engine import Engine
 from bot.runtime.inbox import Inbox
 from bot.runtime.interpreter import Interpreter
+from bot.runtime.lanes import healths
 from bot.runtime.leases import Heartbeat
 from bot.runtime.prober import Prober
 from bot.runtime.sweep import Sweeper
@@ -147,7 +148,10 @@ def build(
     database = store.connect(server.database_url, server.data_dir)
     migrate(database)
     deliveries, runs = SqlDeliveries(database), SqlRuns(database)
-    telemetry = PrometheusTelemetry(runs.count)
+    lanes = SqlLanes(database, clock)
+    telemetry = PrometheusTelemetry(
+        runs.count, lambda: healths(lanes, clock.now(), watched.current().policy)
+    )
     github = connect(server, clock, seconds_between_writes=configuration.policy.write_pause_s)
     sandbox = _sandbox(configuration.sandbox, role)
     cleaner = Cleaner(server.data_dir)
@@ -186,7 +190,7 @@ def build(
             runs=runs,
             history=SqlHistory(database),
             ledger=ledger,
-            lanes=SqlLanes(database, clock),
+            lanes=lanes,
             audit=SqlAudit(database, clock),
             clock=clock,
             telemetry=telemetry,

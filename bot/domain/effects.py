@@ -243,13 +243,14 @@ class BackendChosen(Variant, frozen=True):
     """Who works next and why, and why not the others; the lane is "" where none can be used now.
 
     Then `wait_until` is when there may be news of one; None where all were tried and could go on.
+    `side` is the strategy that this pull request gets where two are compared.
     """
 
     at: datetime
     lane: str = ""
     backend: str = ""
     provider: str = ""
-    strategy: str = ""
+    side: str = ""
     reasons: tuple[str, ...] = ()
     skipped: tuple[tuple[str, str], ...] = ()
     wait_until: datetime | None = None

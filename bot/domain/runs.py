@@ -187,9 +187,9 @@ class Attempt(Value, frozen=True):
     `passed` are the checks that were green on its head, `worse` those that it turned red. `session`
     is the backend's own, which goes on when its change is sent back. `unpaid` says that a budget of
     ours, or a full disk, ended it: it goes on when a person says so, and is not counted until then.
-    `chosen` says who was chosen and why, the newest last, and `strategy` by what. `calls` counts
-    the calls of backends, `outages` how often the attempt ended a pass to wait for one, since
-    `waiting_since`.
+    `chosen` says who was chosen and why, the newest last; `side` is the strategy that it took part
+    with, where two are compared. `calls` counts the calls of backends, `outages` how often the
+    attempt ended a pass to wait for one, since `waiting_since`.
     """
 
     number: int
@@ -224,7 +224,7 @@ class Attempt(Value, frozen=True):
     passed: tuple[str, ...] = ()
     worse: tuple[str, ...] = ()
     chosen: tuple[str, ...] = ()
-    strategy: str = ""
+    side: str = ""
     calls: int = 0
     waiting_since: datetime | None = None
 

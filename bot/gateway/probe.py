@@ -19,6 +19,7 @@ from bot.gateway import apis, upstream
 _LISTS = {Api.OPENAI: "/models", Api.ANTHROPIC: "/v1/models", Api.GEMINI: "/v1beta/models"}
 _VERSION = {"anthropic-version": "2023-06-01"}  # https://docs.claude.com/en/api/versioning
 
+
 class Granting(Protocol):
     """Says where a backend's models are, at one of its providers; None where that is unknown."""
 

@@ -93,7 +93,7 @@ def chosen(state: Pass, choice: BackendChosen) -> Step:
     others = (f"{key} does not: {reason}" for key, reason in choice.skipped)
     known = [one for one in state.attempt.chosen if one != why]
     kept = (*known, ". ".join((why, *others)))[-CHOSEN:]
-    state = with_attempt(state, chosen=kept, strategy=choice.strategy)
+    state = with_attempt(state, chosen=kept, side=choice.side)
     state = replace(state, lane=choice.lane, provider=choice.provider, failures=0)
     return _begin(state, name)
 

@@ -16,6 +16,7 @@ from bot.domain.health import Health, Known, Observation
 from bot.routing import health
 from bot.routing.chain import Route, lanes, route
 from bot.routing.choice import settled
+from bot.routing.compare import assigned
 from bot.routing.meaning import MEANINGS, Fault
 from bot.routing.scene import Scene
 
@@ -71,13 +72,16 @@ def chosen(
     return Known(healths, choice.standing), found
 
 
-def told(found: Route, now: datetime) -> effects.BackendChosen:
+def told(
+    ask: effects.ChooseBackend, policy: Policy, found: Route, now: datetime
+) -> effects.BackendChosen:
     """Return a choice as the machine hears of it."""
     choice = found.choice
     assert choice is not None
+    side = assigned(policy.routing, ask.pull.repo, ask.pull.number)
     told = effects.BackendChosen(
         now,
-        strategy=choice.strategy.value,
+        side=side.value if side is not None and policy.routing.enabled else "",
         reasons=choice.reasons,
         skipped=choice.skipped,
         wait_until=choice.wait_until,

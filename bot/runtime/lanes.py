@@ -12,7 +12,7 @@ from bot.config.schema import Lane, Policy
 from bot.domain import effects
 from bot.domain.answers import Answer, Ending
 from bot.domain.health import Health, Known, Observation
-from bot.domain.ports import Ports
+from bot.domain.ports import Lanes, Ports
 from bot.repair import lanes
 from bot.routing import health
 from bot.routing.chain import Route
@@ -41,7 +41,7 @@ class Keeper:
         keys = [lane.key for lane in lanes.tier(policy, fallback=fallback)]
         self._ports.lanes.update(keys, lanes.standing_of(fallback=fallback), change)
         self._tell(found[-1])
-        return lanes.told(found[-1], now)
+        return lanes.told(ask, policy, found[-1], now)
 
     def _tell(self, route: Route) -> None:
         choice = route.choice
@@ -146,11 +146,9 @@ class Keeper:
         return fmean(times) if times else None
 
 
-def reports(ports: Ports, policy: Policy) -> Mapping[str, health.Report]:
-    """Return the health of every lane in use, as people and metrics read it."""
-    every = [lane for lane, _ in lanes.everyone(policy)]
-    known, now = ports.lanes.known([lane.key for lane in every]), ports.clock.now()
-    return {
-        lane.key: health.report(known.healths.get(lane.key, Health()), now, policy.routing)
-        for lane in every
-    }
+def healths(store: Lanes, now: datetime, policy: Policy) -> Mapping[str, tuple[float, bool]]:
+    """Return the health of every lane in use, and whether it can be used now, for metrics."""
+    every = [lane.key for lane, _ in lanes.everyone(policy)]
+    known = store.known(every).healths
+    told = {key: health.report(known.get(key, Health()), now, policy.routing) for key in every}
+    return {key: (one.health, one.available) for key, one in told.items()}

@@ -296,8 +296,8 @@ class MemoryLanes:
             before = self.known(lanes, chain)
             if once and once in self._heard:
                 return before
-            self._heard |= {once: now} if once else {}
             after = change(before)
+            self._heard |= {once: now} if once else {}
             changed = (
                 key for key in after.healths if after.healths[key] != before.healths.get(key)
             )

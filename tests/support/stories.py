@@ -119,6 +119,7 @@ class World:
     done: list[Effect] = field(default_factory=list)
     wakes: list[float] = field(default_factory=list)
     pauses: list[float] = field(default_factory=list)
+    up: bool = False  # what a probe after a failure finds
     known: Known = field(default_factory=Known)
 
     @property
@@ -246,13 +247,13 @@ class World:
         diff = self.diffs.pop(0) if self.diffs else DIFF
         fit = self.heard(effect, answer) if effect.lane else True
         return effects.BackendEnded(
-            answer, diff if answer.ending is Ending.EDITED else "", self.now, fit=fit
+            answer, diff if answer.ending is Ending.EDITED else "", self.now, fit=fit, up=self.up
         )
 
     def choose(self, ask: effects.ChooseBackend) -> Outcome:
         """Choose as the shell does, by what is known in this world."""
         self.known, found = lanes.chosen(ask, self.policy, self.known, self.now)
-        return lanes.told(found, self.now)
+        return lanes.told(ask, self.policy, found, self.now)
 
     def heard(self, effect: effects.RunBackend, answer: Answer) -> bool:
         seen = Observation(answer.ending, retry_after_s=answer.retry_after_s)
