@@ -28,7 +28,6 @@ from bot.repair.closing import (
     reject,
     with_attempt,
 )
-from bot.repair.messages import quote
 from bot.repair.strategy import COURSES
 from bot.routing.meaning import (
     MEANINGS,
@@ -45,7 +44,6 @@ from bot.routing.meaning import (
 from bot.routing.tasks import kinds
 
 FIXERS = BackendName("fixers", "")
-PAUSED_S = 30.0  # in pauses that a pass holds its pull request for while no backend can be used
 # How long an attempt waits for a backend before it counts as failed: less where a fallback follows.
 PATIENCE, PATIENCE_BEFORE_FALLBACK = timedelta(days=1), timedelta(minutes=10)
 FIRST_ROUND_S, LONGEST_ROUND_S = 5.0, 300.0  # between two rounds that people are told of
@@ -276,22 +274,19 @@ def _without(state: Pass, choice: BackendChosen) -> Step:
     if choice.wait_until is not None:
         news_s = max((choice.wait_until - now).total_seconds(), 0.5)
     state = replace(state, tried=(), left="")
-    # Longer, or for long: others than this pass may want the pull request, and people an account.
-    if news_s <= SHORT_S and state.paused_s + news_s <= PAUSED_S:
-        state = replace(state, paused_s=state.paused_s + news_s, phase=Phase.WAITING)
-        return state, effects.Pause(state.pull, news_s)
-    since = attempt.waiting_since or now
+    if news_s <= SHORT_S and not state.paused:  # longer, or again, is for people to know
+        return replace(state, paused=True, phase=Phase.WAITING), effects.Pause(state.pull, news_s)
     follows = bool(state.policy.fallback) and not attempt.fallback
+    since = attempt.waiting_since or now
+    ends = since + (PATIENCE_BEFORE_FALLBACK if follows else PATIENCE)
     why = "; ".join(f"{key}: {reason}" for key, reason in choice.skipped)
     why = why or _last(state, "all of them failed")
-    if now - since >= (PATIENCE_BEFORE_FALLBACK if follows else PATIENCE):
+    if now >= ends:
         return reject(state, f"no backend could be used since {since:%H:%M} UTC: {why}", now)
-    wait_s = max(news_s, round_s)
+    wait_s = min(max(news_s, round_s), (ends - now).total_seconds())
     until = now + timedelta(seconds=wait_s)
     reason = f"no backend can be used now, I try again at {until:%H:%M:%S} UTC: {why}"
-    state = with_attempt(
-        state, outages=attempt.outages + 1, waiting_since=since, reason=quote(reason, 1_000)
-    )
+    state = with_attempt(state, outages=attempt.outages + 1, waiting_since=since, reason=reason)
     state = replace(state, run=msgspec.structs.replace(state.open_run, wake_at=until))
     return close(state, RunState.WAITING_DELAY, reason, wake_after_s=wait_s)
 

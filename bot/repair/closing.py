@@ -62,7 +62,7 @@ class Pass:
     `provider` are who works, `failures` how often it failed with this task, `work` its last call.
     `tried` are the lanes that failed with this task, `left` the one that it has just left by that
     lane's fault. `reached` says that a backend's answer made the attempt one of those that count,
-    `paused_s` how long the pass has waited for a backend.
+    `paused` that the pass has waited for one.
     `kept` is what the fixers changed, if that was not enough alone. `opinions` are the plans that
     one is made of, `by` who wrote them, `gates` the approvals without which nothing goes out.
     `proofs` are the commands that prove a mend, `announce` lines for the log. `why` gives the
@@ -91,7 +91,7 @@ class Pass:
     tried: tuple[str, ...] = ()
     left: str = ""
     reached: bool = False
-    paused_s: float = 0.0
+    paused: bool = False
     undoing: bool = False
     planned: bool = False
     opinions: tuple[str, ...] = ()

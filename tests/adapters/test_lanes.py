@@ -20,7 +20,7 @@ from bot.domain.answers import Answer, Ending
 from bot.domain.health import Health, Known, Observation, Standing
 from bot.domain.models import Call, Origin, Tokens
 from bot.domain.ports import Lanes
-from bot.domain.values import RunId, Sha, Task
+from bot.domain.values import Purpose, Question, RunId, Sha, Task
 from bot.routing.health import observe
 from bot.runtime.lanes import Keeper, healths
 from bot.runtime.prober import Prober
@@ -287,6 +287,15 @@ def test_the_gateway_s_account_tells_how_long_the_model_took(ports: Any):
         ports.ledger.settle(call)
     Keeper(ports).heard(a_call(), Answer(Ending.EDITED), NOW, POLICY)
     assert ports.lanes.known(["a"]).healths["a"].response_s == 4.0
+
+
+def test_who_plans_is_heard_of_if_it_mends_as_well(ports: Any):
+    question = Question(Purpose.PLAN, a_call().task)
+    consult = effects.Consult(("b", "c"), Sha("a" * 40), question, 5.0, RunId("run"), 1)
+    for backend in consult.backends:
+        Keeper(ports).opinion(consult, backend, Answer(Ending.USAGE_LIMIT), POLICY)
+    assert ports.lanes.known(["b"]).healths["b"].rest is not None
+    assert ports.lanes.known(["c"]).healths == {}
 
 
 def test_the_gatekeeper_s_verdict_is_kept_once(ports: Any):

@@ -606,5 +606,5 @@ def test_an_outage_and_a_rejection_do_not_count_for_each_other():
     world.later(61)
     world.play()
     assert [one.result for one in world.run.attempts] == [Result.REJECTED]
-    assert world.wakes == [20.0, 10.0]
+    assert world.wakes == [10.0, 10.0]
     assert world.run.head == HEAD != PUSHED

@@ -38,7 +38,7 @@ PULL = PullRef("octo/shop", 7)
 HEAD, OTHER, PUSHED, UNDONE = (Sha(letter * 40) for letter in "abcd")
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 LONGEST_PASS = 60  # effects
-ONE_PASS = 5  # calls of a backend that is down: three in a row, and a trial after 5 s and 10 s more
+ONE_PASS = 4  # calls of a backend that is down: three in a row, and a trial after 5 s
 DIFF = """\
 diff --git a/app.py b/app.py
 --- a/app.py
