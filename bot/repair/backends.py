@@ -46,7 +46,7 @@ from bot.routing.tasks import kinds
 FIXERS = BackendName("fixers", "")
 # How long an attempt waits for a backend before it counts as failed: less where a fallback follows.
 PATIENCE, PATIENCE_BEFORE_FALLBACK = timedelta(days=1), timedelta(minutes=10)
-FIRST_ROUND_S, LONGEST_ROUND_S = 5.0, 300.0  # between two rounds that people are told of
+FIRST_ROUND_S, LONGEST_ROUND_S = 10.0, 300.0  # between two rounds that people are told of
 CHOSEN = 12  # choices kept with an attempt: the newest
 
 

@@ -2,6 +2,8 @@
 
 import json
 
+from inline_snapshot import snapshot
+
 from bot.simulator.model import Reply
 from tests.support.running import CONFIG, command
 from tests.support.scenes import AREA, BROKEN, MENDED, Bot, Github, Model, plain, stage
@@ -27,9 +29,14 @@ def limited(seconds: int) -> Reply:
     return Reply(status=429, text="slow down", headers={"Retry-After": str(seconds)})
 
 
+def lines(pull) -> list[str]:
+    """Return what the bot said, line by line."""
+    return [plain(line) for line in pull.said().splitlines()]
+
+
 def told(pull, words: str) -> list[str]:
-    """Return the lines of what the bot said that hold these words."""
-    return [plain(line) for line in pull.said().splitlines() if words in line]
+    """Return the lines that hold these words."""
+    return [line for line in lines(pull) if words in line]
 
 
 def test_a_refused_key_and_a_limit_are_told_and_the_third_backend_mends():
@@ -79,17 +86,25 @@ def test_with_none_left_it_waits_says_so_and_goes_on_also_after_a_restart():
     with stage(backends("one", "other")) as here:
         github, model, bot = Github(here, "all gone"), Model(here, "all gone"), Bot(here, 0)
         model.will_answer("scripted-one", limited(12), MENDED)
-        model.will_answer("scripted-other", limited(400))
+        down = Reply(status=503, text="overloaded", headers={"Retry-After": "400"})
+        model.will_answer("scripted-other", down)
         pull = github.open_pull(BROKEN)
         bot.wait_for(lambda: told(pull, "no backend can be used now"), "the wait to be told")
-        (line,) = told(pull, "⏳")
-        assert "I try again at HH:MM:SS UTC: one: has failed with this task; rests until" in line
-        assert model.asked == ["scripted-one", "scripted-other"]
+        assert [line for line in lines(pull) if line.startswith(("- ⏭️", "- ⏳"))] == snapshot(
+            [
+                "- ⏭️ `one`: rate limited: one: the endpoint answered 429: slow down",
+                "- ⏭️ `other`: unavailable: other: the endpoint answered 503: overloaded",
+                "- ⏳ no backend can be used now, I try again at HH:MM:SS UTC: one: has failed with this task; rests until HH:MM:SS: rate limited; other: has failed with this task; rests until HH:MM:SS: unavailable",
+            ]
+        )
+        assert pull.attempts() == ["### Regreen · attempt 1: working on `test`"]
         bot.wait_for(lambda: bot.runs(pull), "the run to be stored")
+        assert pull.card()["status"] == "in_progress"
+        assert model.asked == ["scripted-one", "scripted-other"]
 
         bot.server.stop()
         bot.server.start()
-        rests = bot.server.rows("SELECT key FROM lanes WHERE record LIKE '%rate_limited%'")
+        rests = bot.server.rows("SELECT key FROM lanes WHERE record LIKE '%rest%until%'")
         assert sorted(row.key for row in rests) == ["one", "other"]
         bot.wait_for(lambda: pull.conclusion() == "success", "the mend")
 
