@@ -17,6 +17,8 @@ from starlette.applications import Starlette
 
 from bot.backends import endpoints
 from bot.backends.registry import Registry, kind
+from bot.config.load import environment
+from bot.config.rewrite import EngineFile
 from bot.config.schema import Configuration, SandboxConfig, Server
 from bot.config.watch import Watched
 from bot.domain.errors import ConfigError, NeedsPerson
@@ -48,7 +50,7 @@ from bot.store.nodes import node as become_node
 from bot.store.runs import SqlRuns
 from bot.telemetry import sentry
 from bot.telemetry.metrics import PrometheusTelemetry
-from bot.web.api import approvals, classify
+from bot.web.api import approvals, classify, engine_settings
 from bot.web.api import runs as run_routes
 from bot.web.app import Application, application
 from bot.web.webhooks import Webhooks
@@ -216,6 +218,9 @@ def build(
             *classify.routes(server.api_token, clock),
             *run_routes.routes(server.api_token, read_run=runs.read, inbox=inbox, clock=clock),
             *approvals.routes(server.api_token, by_gate=runs.by_gate, inbox=inbox, clock=clock),
+            *engine_settings.routes(
+                server.api_token, EngineFile(server.config_path, environment()), ports.audit
+            ),
         ),
     )
     return App(web, database, ports, github, worker)

@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from bot.cli import (
+    backends,
     classify,
     config,
     demo,
@@ -57,7 +58,8 @@ app.command("replay", help="Hand a stored delivery in again.")(replay.command)
 app.command("routing", help="Show how the backends are, and who would work next and why.")(
     routing.command
 )
-app.add_typer(config.app, name="config", help="Check and show the settings.")
+app.add_typer(backends.app, name="backends", help="List the backends, and try them.")
+app.add_typer(config.app, name="config", help="Check, show and explain the settings.")
 app.add_typer(runs.app, name="runs", help="List and show runs.")
 
 
