@@ -9,19 +9,24 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from importlib.metadata import version
 
 import structlog
 from starlette.applications import Starlette
 
-from bot.backends.registry import Registry
+from bot.backends import endpoints
+from bot.backends.registry import Registry, kind
 from bot.config.load import environment
 from bot.config.rewrite import EngineFile
 from bot.config.schema import Configuration, SandboxConfig, Server
 from bot.config.watch import Watched
 from bot.domain.errors import ConfigError
+from bot.domain.models import Grant, Origin
 from bot.domain.ports import Clock, Node, Ports, Sandbox
+from bot.domain.values import PullRef
 from bot.gateway.chat import Chat
+from bot.gateway.probe import HttpProbes
 from bot.gateway.server import Gateway
 from bot.github.connect import GitHub, connect
 from bot.runtime.clock import SystemClock
@@ -29,13 +34,16 @@ from bot.runtime.dispatch import Dispatcher
 from bot.runtime.engine import Engine
 from bot.runtime.inbox import Inbox
 from bot.runtime.interpreter import Interpreter
+from bot.runtime.lanes import healths
 from bot.runtime.leases import Heartbeat
+from bot.runtime.prober import Prober
 from bot.runtime.sweep import Sweeper
 from bot.runtime.workflows import Repairs
 from bot.store import database as store
 from bot.store.audit import SqlAudit
 from bot.store.deliveries import SqlDeliveries
 from bot.store.history import SqlHistory
+from bot.store.lanes import SqlLanes
 from bot.store.ledger import SqlLedger
 from bot.store.migrate import migrate, pending
 from bot.store.nodes import node as become_node
@@ -77,6 +85,7 @@ class Worker:
     engine: Engine
     dispatcher: Dispatcher
     sweeper: Sweeper
+    prober: Prober
     heartbeat: Heartbeat
 
     async def start(self) -> None:
@@ -86,9 +95,11 @@ class Worker:
         await self.engine.start()
         self.dispatcher.start()
         self.sweeper.start()
+        self.prober.start()
 
     async def stop(self) -> None:
         """Take no more work, let running steps end, let go of the node's name."""
+        await self.prober.stop()
         await self.sweeper.stop()
         await self.dispatcher.stop()
         await self.engine.stop()
@@ -142,7 +153,10 @@ def build(
     database = store.connect(server.database_url, server.data_dir)
     migrate(database)
     deliveries, runs = SqlDeliveries(database), SqlRuns(database)
-    telemetry = PrometheusTelemetry(runs.count)
+    lanes = SqlLanes(database, clock)
+    telemetry = PrometheusTelemetry(
+        runs.count, lambda: healths(lanes, clock.now(), watched.current().policy)
+    )
     github = connect(server, clock, seconds_between_writes=configuration.policy.write_pause_s)
     sandbox = _sandbox(configuration.sandbox, server, role)
     for note in sandbox.notes():
@@ -182,10 +196,12 @@ def build(
                 gateway=gateway,
                 homes=server.data_dir / "homes",
             ),
+            probes=HttpProbes(partial(_granted, watched.current)),
             deliveries=deliveries,
             runs=runs,
             history=SqlHistory(database),
             ledger=ledger,
+            lanes=lanes,
             audit=SqlAudit(database, clock),
             clock=clock,
             telemetry=telemetry,
@@ -260,7 +276,23 @@ def _worker(
         every_s=configuration.policy.sweep_s,
         rescue_s=configuration.policy.rescue_s,
     )
-    return Worker(gateway, engine, dispatcher, sweeper, Heartbeat(node))
+    prober = Prober(ports, lambda: watched.current().policy)
+    return Worker(gateway, engine, dispatcher, sweeper, prober, Heartbeat(node))
+
+
+def _granted(
+    current: Callable[[], Configuration], backend: str, provider: str, *, fallback: bool
+) -> Grant | None:
+    """Return the way to a backend's models, None where it has no API of its own."""
+    configuration = current()
+    named = {one.name: one for one in configuration.fallback} if fallback else {}
+    config = named.get(backend) or configuration.backends.get(backend)
+    way = config.through(provider) if config is not None else None
+    if way is None or kind(way) not in {"patch_worker", *endpoints.AGENTS}:
+        return None
+    origin = Origin("", 0, PullRef("", 0), "", backend, provider)
+    granted = endpoints.grant(way, kind(way), origin, configuration.budget)
+    return granted if isinstance(granted, Grant) else None
 
 
 def _sandbox(config: SandboxConfig, server: Server, role: Role) -> sandboxes.Driver:

@@ -17,6 +17,7 @@ from bot.cli import (
     migrate,
     prune,
     replay,
+    routing,
     runs,
     serve,
     simulate,
@@ -54,6 +55,9 @@ app.command("flaky", help="List the tests that failed without cause.")(flaky.com
 app.command("migrate", help="Bring the database's tables up to date.")(migrate.command)
 app.command("prune", help="Remove logs and artifacts that are over the limits.")(prune.command)
 app.command("replay", help="Hand a stored delivery in again.")(replay.command)
+app.command("routing", help="Show how the backends are, and who would work next and why.")(
+    routing.command
+)
 app.add_typer(backends.app, name="backends", help="List the backends, and try them.")
 app.add_typer(config.app, name="config", help="Check, show and explain the settings.")
 app.add_typer(runs.app, name="runs", help="List and show runs.")

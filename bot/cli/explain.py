@@ -15,7 +15,17 @@ from bot.store import database as store
 from bot.store.runs import SqlRuns
 
 TOLD = ("id", "state", "reason", "asked_by", "upstream", "choices", "plans", "deltas")
-OF_ATTEMPTS = ("number", "backend", "model", "fallback", "tried", "result", "reason", "commit")
+OF_ATTEMPTS = (
+    "number",
+    "backend",
+    "model",
+    "fallback",
+    "chosen",
+    "tried",
+    "result",
+    "reason",
+    "commit",
+)
 
 
 def command(

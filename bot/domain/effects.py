@@ -59,11 +59,35 @@ class ShowCard(Variant, frozen=True):
     card: Card
 
 
+class ChooseBackend(Variant, frozen=True):
+    """Choose the lane that works next, by what is known of all of them, and keep its standing.
+
+    `count` is how many attempts were made before this one. `tried` are the lanes that failed with
+    this task already, `left` the one that it leaves now by that lane's fault, `kinds` what kinds of
+    task this is, the closest first.
+    """
+
+    pull: PullRef
+    count: int
+    kinds: tuple[str, ...] = ()
+    tried: tuple[str, ...] = ()
+    left: str = ""
+
+
+class Pause(Variant, frozen=True):
+    """Wait for a moment, holding no worker."""
+
+    pull: PullRef
+    seconds: float
+
+
 class RunBackend(Variant, frozen=True):
     """Have a backend change a tree at `head` with `onto` applied; the whole diff comes back.
 
     `run` and `attempt` say on whose account that goes, `resume` which session of the backend's own
-    goes on. The commands `preflight` are run in its own tree when it has changed something.
+    goes on. The commands `preflight` are run in its own tree when it has changed something. `lane`
+    is whose health hears of the end, "" for one without health; `call` numbers the calls of the
+    attempt, so that each is heard of once.
     """
 
     backend: str  # a name of the configuration, or "fixers"
@@ -76,6 +100,9 @@ class RunBackend(Variant, frozen=True):
     resume: str = ""
     announce: tuple[str, ...] = ()  # lines for the log
     preflight: tuple[Command, ...] = ()
+    lane: str = ""
+    provider: str = ""
+    call: int = 0
 
 
 class Consult(Variant, frozen=True):
@@ -93,7 +120,8 @@ class Consult(Variant, frozen=True):
 class Verify(Variant, frozen=True):
     """Have the gatekeeper run the commands over a fresh tree at `head` with the diff applied.
 
-    `trusted` says that only people who may write to the repository wrote what is at `head`.
+    `trusted` says that only people who may write to the repository wrote what is at `head`. `lane`
+    made the diff and `key` names the call; the lane's health hears of the verdict once.
     """
 
     run: str
@@ -102,6 +130,8 @@ class Verify(Variant, frozen=True):
     diff: str
     commands: tuple[Command, ...]
     trusted: bool = False
+    lane: str = ""
+    key: str = ""
 
 
 class Record(Variant, frozen=True):
@@ -208,6 +238,8 @@ Effect = (
     | ReadFailures
     | Comment
     | ShowCard
+    | ChooseBackend
+    | Pause
     | RunBackend
     | Consult
     | Verify
@@ -250,12 +282,36 @@ class Commented(Variant, frozen=True):
     comment: int
 
 
+class BackendChosen(Variant, frozen=True):
+    """Who works next and why, and why not the others; the lane is "" where none can be used now.
+
+    Then `wait_until` is when there may be news of one; None where all were tried and could go on.
+    `side` is the strategy that this pull request gets where two are compared.
+    """
+
+    at: datetime
+    lane: str = ""
+    backend: str = ""
+    provider: str = ""
+    side: str = ""
+    reasons: tuple[str, ...] = ()
+    skipped: tuple[tuple[str, str], ...] = ()
+    wait_until: datetime | None = None
+
+
+class Paused(Variant, frozen=True):
+    """The moment is over."""
+
+    at: datetime
+
+
 class BackendEnded(Variant, frozen=True):
     """A backend's answer, and the diff that was found in the tree, whatever it says.
 
     `at` is the time, `preflight` what came of the commands that ran in its tree, if any did. A diff
     that adds what looks like a secret is not handed on, for outcomes are stored: `leaks` says where
-    it does.
+    it does. `fit` tells whether its lane may be asked again: it does not rest, and no other does
+    better; `up` that a probe has just found it there.
     """
 
     answer: Answer
@@ -263,6 +319,8 @@ class BackendEnded(Variant, frozen=True):
     at: datetime
     preflight: Verification | None = None
     leaks: tuple[str, ...] = ()
+    fit: bool = True
+    up: bool = False
 
 
 class Opinion(Value, frozen=True):
@@ -340,6 +398,8 @@ Outcome = (
     FactsRead
     | FailuresRead
     | Commented
+    | BackendChosen
+    | Paused
     | BackendEnded
     | Consulted
     | Verified

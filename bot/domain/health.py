@@ -7,6 +7,8 @@ changes its health. Moments are UTC.
 from datetime import datetime
 from enum import StrEnum
 
+import msgspec
+
 from bot.domain.answers import Ending
 from bot.domain.values import Value
 
@@ -94,3 +96,10 @@ class Standing(Value, frozen=True):
     returned: bool = False
     relapses: int = 0
     turn: int = 0
+
+
+class Known(Value, frozen=True):
+    """What is known of some lanes, by their keys, and of the chain that they belong to."""
+
+    healths: dict[str, Health] = msgspec.field(default_factory=dict)
+    standing: Standing = Standing()

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from bot.domain.answers import Answer
+from bot.domain.health import Known
+from bot.domain.health import Observation as Seen
 from bot.domain.models import Account, Call, Grant, Origin, Spend
 from bot.domain.runs import Fence, Run
 from bot.domain.values import (
@@ -266,6 +268,17 @@ class Gateway(Protocol):
     def open(self, grant: Grant) -> AbstractContextManager[Door]: ...
 
 
+class Probes(Protocol):
+    """Asks a lane whether it is there, without work and at no cost; None where it cannot be asked.
+
+    Every end within *timeout_s* is an answer; nothing is raised.
+    """
+
+    def probe(
+        self, backend: str, provider: str, *, fallback: bool, timeout_s: float
+    ) -> Seen | None: ...
+
+
 # --- Store ------------------------------------------------------------------------------------
 
 
@@ -343,6 +356,28 @@ class Ledger(Protocol):
     def forget(self, before: datetime) -> int: ...
 
 
+class Lanes(Protocol):
+    """The health of lanes and the standings of chains, as all workers know them.
+
+    `update` hands what is known to `change` and stores what that returns, in one transaction: no
+    worker undoes what another has seen. With a `once` that was used before, nothing changes.
+    `claim` gives the right to probe a lane to one caller, until *until*. `forget` removes what
+    nobody has touched since.
+    """
+
+    def known(self, lanes: Sequence[str], chain: str = "") -> Known: ...
+    def update(
+        self,
+        lanes: Sequence[str],
+        chain: str,
+        change: Callable[[Known], Known],
+        *,
+        once: str = "",
+    ) -> Known: ...
+    def claim(self, lane: str, now: datetime, until: datetime) -> bool: ...
+    def forget(self, before: datetime) -> int: ...
+
+
 class Audit(Protocol):
     """An append-only account of what was decided and done; the same key is written once."""
 
@@ -391,10 +426,12 @@ class Ports:
     trees: Trees
     gatekeeper: Gatekeeper
     backends: Backends
+    probes: Probes
     deliveries: Deliveries
     runs: Runs
     history: History
     ledger: Ledger
+    lanes: Lanes
     audit: Audit
     clock: Clock
     telemetry: Telemetry

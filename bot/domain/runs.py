@@ -201,8 +201,11 @@ class Attempt(Value, frozen=True):
     id of the plan it followed, `qa` how often it was sent back with what the gatekeeper found.
     `passed` are the checks that were green on its head, `worse` those that it turned red. `session`
     is the backend's own, which goes on when its change is sent back. `ci` is what the repository's
-    own checks said of the change on a scratch branch. `unpaid` says that a budget of
-    ours ended it: it goes on when a person says so, and is not counted until then.
+    own checks said of the change on a scratch branch. `unpaid` says that a budget of ours, or a
+    full disk, ended it: it goes on when a person says so, and is not counted until then. `chosen`
+    says who was chosen and why, the newest last; `side` is the strategy that it took part with,
+    where two are compared. `calls` counts the calls of backends, `outages` how often the attempt
+    ended a pass to wait for one, since `waiting_since`.
     """
 
     number: int
@@ -237,6 +240,10 @@ class Attempt(Value, frozen=True):
     unpaid: bool = False
     passed: tuple[str, ...] = ()
     worse: tuple[str, ...] = ()
+    chosen: tuple[str, ...] = ()
+    side: str = ""
+    calls: int = 0
+    waiting_since: datetime | None = None
 
 
 class Run(Value, frozen=True):

@@ -39,6 +39,9 @@ class Phase(Enum):
     RERUNNING = "rerunning"
     UNDOING = "undoing"
     OPENING = "opening"
+    CHOOSING = "choosing"
+    WAITING = "waiting"
+    RETRYING = "retrying"
     PLANNING = "planning"
     SYNTHESIZING = "synthesizing"
     FIXING = "fixing"
@@ -60,7 +63,11 @@ class Phase(Enum):
 class Pass:
     """One stretch of a run's work; `script` holds the effects that remain once it is closing.
 
-    `chain` are the backends still to try; `reached` says that a model's backend gave an answer.
+    `chain` are the backends of the tier, `fixing` says that the fixers are still to try. `lane` and
+    `provider` are who works, `failures` how often it failed with this task, `work` its last call.
+    `tried` are the lanes that failed with this task, `left` the one that it has just left by that
+    lane's fault. `reached` says that a backend's answer made the attempt one of those that count,
+    `paused` that the pass has waited for one.
     `kept` is what the fixers changed, if that was not enough alone. `opinions` are the plans that
     one is made of, `by` who wrote them, `gates` the approvals without which nothing goes out.
     `proofs` are the commands that prove a mend, `announce` lines for the log. `why` gives the
@@ -82,7 +89,15 @@ class Pass:
     proofs: tuple[Command, ...] = ()
     announce: tuple[str, ...] = ()
     chain: tuple[BackendName, ...] = ()
+    fixing: bool = False
+    lane: str = ""
+    provider: str = ""
+    failures: int = 0
+    work: effects.RunBackend | None = None
+    tried: tuple[str, ...] = ()
+    left: str = ""
     reached: bool = False
+    paused: bool = False
     undoing: bool = False
     planned: bool = False
     opinions: tuple[str, ...] = ()

@@ -217,7 +217,8 @@ def _named(one: tuple[str, str], style: Style) -> str:
 
 def _outcome(attempt: Attempt, style: Style) -> list[str]:
     """Tell what came of an attempt: who did it, whether it was proved, how it ended."""
-    lines = _few(attempt.tried, lambda one: f"passed over: {_named(one, style)}", style)
+    lines = _few(attempt.chosen, lambda one: f"chose: {style.words(one, 600)}", style)
+    lines += _few(attempt.tried, lambda one: f"passed over: {_named(one, style)}", style)
     if attempt.verification is not None:
         proof = attempt.verification
         reason = f": {style.words(proof.reason, 300)}" if proof.reason else ""

@@ -6,14 +6,12 @@ looked up once more right before the push (`bot/runtime/interpreter.py`).
 """
 
 from dataclasses import replace
-from datetime import datetime
 
-from bot.domain.answers import Answer
 from bot.domain.effects import BackendEnded
 from bot.domain.runs import GateState, Run
 from bot.domain.values import Verification
 from bot.repair.closing import Pass, Step, escalate, with_attempt
-from bot.repair.guard import WEAKENED_TESTS, redact
+from bot.repair.guard import WEAKENED_TESTS
 
 WRITE = "write"
 _CHARACTERS = 600
@@ -34,15 +32,6 @@ def for_leaks(state: Pass, ended: BackendEnded) -> Step:
     """Have a person see to a change that adds a secret: no approval lets it out."""
     told = "; ".join(ended.leaks[:_NAMED])
     return escalate(state, f"the proposed change was stopped: {told}", ended.at)
-
-
-def unpaid(state: Pass, answer: Answer, at: datetime) -> Step:
-    """Have a person see to a budget that is used up: no backend has another one."""
-    reason = (
-        f"a budget is used up: {redact(answer.detail)}. Raise it, or wait until it begins "
-        "anew, and say /regreen fix"
-    )
-    return escalate(with_attempt(state, unpaid=True), reason, at)
 
 
 def words(run: Run) -> tuple[tuple[str, str], ...]:

@@ -1,10 +1,12 @@
 """Every state of a pass and every transition. Nothing else moves a run.
 
-    READING -> CLASSIFYING -> OPENING -> [PLANNING -> [SYNTHESIZING]] ->
+    READING -> CLASSIFYING -> OPENING -> [PLANNING -> [SYNTHESIZING]] -> CHOOSING ->
         FIXING -> VERIFYING -> [REVIEWING -> REVIEWED] -> [ANALYSING] ->
         COMMITTING -> INTENDING -> PUSHING
-           ^          |
-           +----------+     the next backend when one failed, the same one for a QA pass
+    FIXING, VERIFYING -> CHOOSING          the next lane when one failed
+    FIXING -> [RETRYING] -> FIXING         the same one, when that passes by itself
+    VERIFYING -> FIXING                    the same one, for a QA pass
+    CHOOSING -> WAITING -> CHOOSING        when no lane can be used for a moment
     ANALYSING -> OFFERING                  to have the repository's own checks judge the change
     READING -> PROVING -> PROVED           what they say; then COMMITTING, or it is rejected
     CLASSIFYING -> RERUNNING               when no code is to blame
@@ -15,7 +17,8 @@
 `begin` and `advance` are pure: same state and outcome, same answer. The shell performs the effect,
 records its outcome durably and hands it back, so a pass killed anywhere is simply played again.
 A pass ends when there is nothing to do but wait; the next event, delay or person begins another.
-The steps of an attempt stand in `pipeline.py`, the endings in `closing.py`.
+The steps of an attempt stand in `pipeline.py`, who works at it in `backends.py`, the endings in
+`closing.py`.
 """
 
 from dataclasses import replace
@@ -26,6 +29,7 @@ import msgspec
 from bot.config.schema import Policy
 from bot.domain import effects
 from bot.domain.effects import (
+    BackendChosen,
     BackendEnded,
     Commented,
     CommitBuilt,
@@ -34,6 +38,7 @@ from bot.domain.effects import (
     FailuresRead,
     HeadMoved,
     Outcome,
+    Paused,
     ProofRead,
     Pushed,
     Recorded,
@@ -54,6 +59,7 @@ from bot.domain.runs import (
 from bot.domain.values import CheckState, Pull, PullRef, RunId
 from bot.repair import (
     approvals,
+    backends,
     commands,
     gates,
     green,
@@ -117,7 +123,12 @@ def advance(  # noqa: C901, PLR0911, PLR0912 -- this match is the table; cutting
         case FailuresRead():
             return _failures_read(state, outcome)
         case Commented(comment=number):
-            return pipeline.next_backend(with_attempt(state, comment=number), state.seen.now)
+            return backends.next_backend(with_attempt(state, comment=number), state.seen.now)
+        case BackendChosen():
+            return backends.chosen(state, outcome)
+        case Paused(at=at):
+            retries = state.phase is Phase.RETRYING
+            return backends.retry(state) if retries else backends.next_backend(state, at)
         case BackendEnded():
             return pipeline.backend_ended(state, outcome)
         case Consulted():

@@ -233,10 +233,8 @@ def _details(run: Run, attempt: Attempt) -> list[str]:
         parts += _fold("Proof", f"{proof}\n\nArtifact: `{attempt.verification.artifact}`")
     if attempt.summary:
         parts += _fold("What the backend says", fence(attempt.summary[:PROOF_CHARACTERS]))
-    if attempt.notices:
-        parts += _fold(
-            "Which backend, and why", "\n".join(f"- {quote(n)}" for n in attempt.notices)
-        )
+    if said := (*attempt.notices, *attempt.chosen):
+        parts += _fold("Which backend, and why", "\n".join(f"- {quote(n, 600)}" for n in said))
     ask = "`/regreen stop` stops me, `/regreen retry` tries again, `/regreen help` tells the rest."
     return [*parts, "", f"<sub>{ask}</sub>"]
 

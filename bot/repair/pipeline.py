@@ -7,13 +7,13 @@ attempt ends pushed, posted (for a fork), at a gate, rejected, or with a person.
 
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
 
 import msgspec
 
-from bot.config.schema import BackendName, PlanningPolicy, ReviewMode
+from bot.config.schema import ReviewMode
 from bot.domain import effects
-from bot.domain.answers import Answer, Ending
+from bot.domain.answers import Ending
 from bot.domain.effects import (
     BackendEnded,
     Consulted,
@@ -23,15 +23,14 @@ from bot.domain.effects import (
 from bot.domain.runs import Attempt, Result, RunState, Strategy
 from bot.domain.values import (
     CheckState,
-    FailureType,
     Purpose,
     Question,
-    Task,
     Verification,
 )
 from bot.failures.fingerprint import fingerprint
 from bot.repair import (
     attempts,
+    backends,
     guard,
     held,
     messages,
@@ -56,15 +55,9 @@ from bot.repair.closing import (
     with_attempt,
 )
 from bot.repair.reviewing import VERDICT
-from bot.repair.strategy import COURSES, Patch
+from bot.repair.strategy import Patch
 from bot.routing.chain import Route, route
 
-FIXERS = BackendName("fixers", "")
-OUTAGES = frozenset(
-    {Ending.RATE_LIMITED, Ending.USAGE_LIMIT, Ending.UNAVAILABLE, Ending.NETWORK, Ending.DISK_FULL}
-)
-OUTAGE_ROUNDS = 10  # times an attempt waits for a backend before it counts as failed
-OUTAGE_WAIT_S = 60.0
 STORED_DIFF_CHARACTERS = 60_000
 
 
@@ -77,11 +70,11 @@ def open_attempt(state: Pass, patch: Patch) -> Step:
     if last is not None and waits and last.head == run.head:
         return _resume(state, last)
     count = attempts.count(facts.comments, state.policy.trusted_markers)
-    chosen = route(state.policy, count, state.pull.number)
+    tier = route(state.policy, count, state.pull.number)
     failing = tuple(step.check.name for step in state.steps)
-    if over := no_more(state, failing, fallback=chosen.fallback, asked=state.asked):
+    if over := no_more(state, failing, fallback=tier.fallback, asked=state.asked):
         return give_up(state, *over, headline="giving up")
-    trigger = patch.trigger or progress.turns(run, state.policy.retry, fallback=chosen.fallback)
+    trigger = patch.trigger or progress.turns(run, state.policy.retry, fallback=tier.fallback)
     planned = plans.planned(run, state.steps, facts.now, trigger)
     replanned = len(planned.deltas) > len(run.deltas)
     state = choose(
@@ -90,141 +83,51 @@ def open_attempt(state: Pass, patch: Patch) -> Step:
         patch.reason,
         inputs=(
             ("attempts counted on the pull request", str(count)),
-            ("tier", "fallback" if chosen.fallback else "primary"),
+            ("tier", "fallback" if tier.fallback else "primary"),
             *((("replanned because of", trigger),) if replanned else ()),
         ),
         attempt=count + 1,
     )
-    attempt = _new_attempt(state, count + 1, chosen, patch.reason)
+    attempt = _new_attempt(state, count + 1, tier, patch.reason)
     run = state.open_run
     run = msgspec.structs.replace(run, attempts=(*run.attempts, attempt), wake_at=None)
-    return replace(_routed(state, chosen), run=run, phase=Phase.OPENING), comment(run, attempt)
+    state = backends.ready(state, tier.chain, tier.notices)
+    return replace(state, run=run, phase=Phase.OPENING), comment(run, attempt)
 
 
 def _resume(state: Pass, last: Attempt) -> Step:
     last = msgspec.structs.replace(last, result=Result.WORKING, ended_at=None, unpaid=False)
     run = put(msgspec.structs.replace(state.open_run, wake_at=None), last)
-    state = _routed(state, route(state.policy, last.number - 1, state.pull.number))
+    tier = route(state.policy, last.number - 1, state.pull.number)
+    state = backends.ready(state, tier.chain, tier.notices)
     planned = bool(run.plans and run.plans[-1].text)  # who planned is not asked again
-    state = with_attempt(replace(state, run=run, planned=planned), tried=(), reason="")
-    return next_backend(state, state.seen.now)
+    state = with_attempt(
+        replace(state, run=run, planned=planned), tried=(), reason="", fallback=tier.fallback
+    )
+    return backends.next_backend(state, state.seen.now)
 
 
-def _routed(state: Pass, chosen: Route) -> Pass:
-    chain = _with_fixers(state, chosen.chain)
-    return replace(state, chain=chain, announce=chosen.notices)
-
-
-def _new_attempt(state: Pass, number: int, chosen: Route, reason: str) -> Attempt:
+def _new_attempt(state: Pass, number: int, tier: Route, reason: str) -> Attempt:
     run, facts, steps = state.open_run, state.seen, state.steps
     nth = attempts.tries_on(facts.comments, state.pull.number, run.head) + 1
-    skipped = (f"{name}: {why}" for name, why in chosen.skipped)
+    skipped = (f"{name}: {why}" for name, why in tier.skipped)
     return Attempt(
         number=number,
         trigger=attempts.trigger(state.pull.number, run.head, nth),
         head=run.head,
         started_at=facts.now,
-        fallback=chosen.fallback,
+        fallback=tier.fallback,
         failing=tuple(dict.fromkeys(step.check.name for step in steps)),
         types=tuple(step.signal.type.value for step in steps),
         error_key=progress.key([step.signal.fingerprint for step in steps]),
         evidence=messages.evidence_of(steps),
-        notices=(reason, *chosen.notices, *skipped),
+        notices=(reason, *tier.notices, *skipped),
         plan=run.plans[-1].id,
         passed=tuple(one.name for one in facts.checks if one.state is CheckState.PASSED),
     )
 
 
-def _with_fixers(state: Pass, chain: tuple[BackendName, ...]) -> tuple[BackendName, ...]:
-    """Put the fixers first where one may apply: they cost nothing."""
-    lint = any(step.signal.type is FailureType.LINT for step in state.steps)
-    return (FIXERS, *chain) if lint and state.policy.fixers and state.proofs else chain
-
-
-def next_backend(state: Pass, now: datetime) -> Step:
-    """Have the next backend of the chain try; without one the attempt is over."""
-    if not state.chain:
-        return _exhausted(state, now)
-    backend, rest = state.chain[0], state.chain[1:]
-    if not state.planned and state.policy.planners and _provable(state) and backend != FIXERS:
-        return _ask_for_plan(replace(state, planned=True))
-    state = replace(
-        with_attempt(
-            state, backend=backend.name, model=backend.model, session="", verification=None, diff=""
-        ),
-        chain=rest,
-        phase=Phase.FIXING,
-    )
-    if not _provable(state):
-        return escalate(
-            state,
-            "no command is known that could prove a mend: name one under [commands] in "
-            ".github/regreen.toml on the base branch",
-            now,
-        )
-    told = plans.feedback(state.open_run) if state.policy.qa.feedback else ""
-    return _start(state, _task(state, told), state.kept)
-
-
-def _provable(state: Pass) -> bool:
-    return bool(state.proofs) or scratch.alone(state)
-
-
-def _start(state: Pass, task: Task, onto: str) -> Step:
-    """Have the attempt's backend work, over the head with *onto* applied."""
-    attempt = state.attempt
-    fallback = attempt.fallback and attempt.backend != FIXERS.name
-    announce = state.announce if fallback and not attempt.qa else ()
-    run = state.open_run
-    work = effects.RunBackend(
-        attempt.backend,
-        fallback,
-        run.head,
-        task,
-        run.id,
-        attempt.number,
-        onto=onto,
-        resume=attempt.session,
-        announce=announce,
-        preflight=state.proofs if state.policy.gatekeeper.preflight else (),
-    )
-    return replace(state, phase=Phase.FIXING), work
-
-
-def _task(state: Pass, feedback: str = "", *, again: bool = False) -> Task:
-    return Task(
-        pull=state.pull,
-        title=state.found.title,
-        steps=state.steps,
-        commands=tuple(command.run for command in state.proofs),
-        feedback=feedback,
-        plan=plans.told(state.open_run),
-        again=again,
-    )
-
-
 # --- the drains beside the fix: planning and analysis -------------------------------------------
-
-
-def _ask_for_plan(state: Pass) -> Step:
-    limit = _limits_s(state.policy.planning)[0]
-    told = plans.feedback(state.open_run) if state.policy.qa.feedback else ""
-    question = Question(Purpose.PLAN, _task(state, told))
-    names = tuple(one.name for one in state.policy.planners)
-    ask = _consult(state, names, question, limit)
-    return replace(state, phase=Phase.PLANNING), ask
-
-
-def _consult(
-    state: Pass, backends: tuple[str, ...], question: Question, within_s: float, onto: str = ""
-) -> effects.Consult:
-    run, number = state.open_run, state.attempt.number
-    return effects.Consult(backends, run.head, question, within_s, run.id, number, onto)
-
-
-def _limits_s(planning: PlanningPolicy) -> tuple[float, float]:
-    """Return how much of the time is for the plans and how much for making one of them."""
-    return planning.within_s * 2 / 3, planning.within_s / 3
 
 
 def consulted(state: Pass, heard: Consulted) -> Step:
@@ -244,11 +147,13 @@ def consulted(state: Pass, heard: Consulted) -> Step:
         texts = texts or state.opinions[:1]
         names = state.by if said else state.by[:1]
     if not texts:
-        failed = "; ".join(f"{one.backend}: {_why_not(one.answer)}" for one in heard.opinions)
+        failed = "; ".join(
+            f"{one.backend}: {backends.why_not(one.answer)}" for one in heard.opinions
+        )
         state = _noted(state, f"no plan was made: {failed}")
-        return next_backend(state, heard.at)
+        return backends.next_backend(state, heard.at)
     run = plans.written(state.open_run, texts[0], names)
-    return next_backend(replace(state, run=run, opinions=(), by=()), heard.at)
+    return backends.next_backend(replace(state, run=run, opinions=(), by=()), heard.at)
 
 
 def _noted(state: Pass, notice: str) -> Pass:
@@ -259,9 +164,9 @@ def _ask_for_one(state: Pass) -> Step:
     """Have one plan made out of several."""
     policy = state.policy
     maker = policy.planning.synthesis or policy.planners[0].name
-    question = Question(Purpose.SYNTHESIS, _task(state), opinions=state.opinions)
-    limit = _limits_s(policy.planning)[1]
-    ask = _consult(state, (maker,), question, limit)
+    question = Question(Purpose.SYNTHESIS, backends.task(state), opinions=state.opinions)
+    limit = backends.limits_s(policy.planning)[1]
+    ask = backends.consult(state, (maker,), question, limit)
     return replace(state, phase=Phase.SYNTHESIZING), ask
 
 
@@ -279,12 +184,6 @@ def _analysed(state: Pass, texts: Sequence[str], at: datetime) -> Step:
     return _prove(state, at)
 
 
-def _skip(state: Pass, reason: str, now: datetime) -> Step:
-    """Note why this backend did not do, and have the next one try."""
-    tried = (*state.attempt.tried, (state.attempt.backend, reason))
-    return next_backend(with_attempt(state, tried=tried), now)
-
-
 def backend_ended(state: Pass, ended: BackendEnded) -> Step:
     """Guard what a backend changed, then have it verified; else the next one tries."""
     answer, attempt = ended.answer, state.attempt
@@ -294,30 +193,22 @@ def backend_ended(state: Pass, ended: BackendEnded) -> Step:
         summary=guard.redact(answer.text)[:4_000],
         session=answer.session,
     )
-    if answer.ending is Ending.BUDGET:
-        return held.unpaid(state, answer, ended.at)
-    if attempt.backend != FIXERS.name and answer.ending not in OUTAGES:
-        state = replace(state, reached=True)
     if ended.leaks:
         return held.for_leaks(state, ended)
-    if answer.ending is not Ending.EDITED or not ended.diff.strip():
-        if attempt.qa and attempt.verification is not None:
-            why = f"{attempt.verification.reason}; sent back: {_why_not(answer)}"
-            return reject(state, why, ended.at)
-        return _skip(state, _why_not(answer), ended.at)
-    return _guarded(state, ended)
+    state, follows = backends.ended(state, ended)
+    return follows or _guarded(state, ended)
 
 
 def _guarded(state: Pass, ended: BackendEnded) -> Step:
     """Stop what may not be, note what a person has to approve, and have the rest verified."""
     attempt = state.attempt
-    verdict = guard.examine(ended.diff, state.policy.guard, task=_task(state))
+    verdict = guard.examine(ended.diff, state.policy.guard, task=backends.task(state))
     for note in verdict.notes:
         state = _noted(state, note)
     if verdict.blocks:
         reason = "the proposed change was stopped: " + verdict.told
-        if verdict.another_way and state.chain and not attempt.qa:
-            return _skip(state, reason, ended.at)
+        if verdict.another_way and backends.others(state) and not attempt.qa:
+            return backends.skip(state, reason, ended.at)
         if not verdict.approvable:
             return escalate(state, reason, ended.at)
     objections = f"the guard objects: {verdict.told}" if verdict.blocks else ""
@@ -332,19 +223,14 @@ def _guarded(state: Pass, ended: BackendEnded) -> Step:
     state = replace(state, diff=ended.diff)
     if ended.preflight is not None and not ended.preflight.approved:
         return verified(state, Verified(ended.preflight, ended.at))
-    if scratch.alone(state) and attempt.backend != FIXERS.name:
+    if scratch.alone(state) and attempt.backend != backends.FIXERS.name:
         return _approved(state, ended.at)
     run = state.open_run
     ours = not state.found.fork  # only who may write to the repository pushes to its branches
     verify = effects.Verify(run.id, state.pull, run.head, ended.diff, state.proofs, ours)
+    key = f"{run.id}/{attempt.number}/{attempt.calls}"
+    verify = msgspec.structs.replace(verify, lane=state.lane, key=key)
     return replace(state, phase=Phase.VERIFYING), verify
-
-
-def _why_not(answer: Answer) -> str:
-    if answer.ending is Ending.EDITED:
-        return "it says that it edited, but the tree is unchanged"
-    detail = f": {guard.redact(answer.detail)}" if answer.detail else ""
-    return f"{answer.ending.value.replace('_', ' ')}{detail}"
 
 
 def verified(state: Pass, outcome: Verified) -> Step:
@@ -356,9 +242,10 @@ def verified(state: Pass, outcome: Verified) -> Step:
     failed = [result for result in verdict.results if not result.passed]
     if failed:
         state = with_attempt(state, error_key=fingerprint(failed[0].output))
-    if state.attempt.backend == FIXERS.name:  # the next backend goes on from what they mended
+    if state.attempt.backend == backends.FIXERS.name:
+        # The next backend goes on from what they mended.
         kept = replace(state, kept=state.diff)
-        return _skip(kept, f"not enough alone: {verdict.reason}", outcome.at)
+        return backends.skip(kept, f"not enough alone: {verdict.reason}", outcome.at)
     return _rejected(state, verdict, outcome.at)
 
 
@@ -373,10 +260,10 @@ def _rejected(state: Pass, verdict: Verification, at: datetime) -> Step:
 
 def _approved(state: Pass, at: datetime) -> Step:
     """Have other models look at a change of a model's; those of the fixers need none."""
-    if state.attempt.backend == FIXERS.name:
+    if state.attempt.backend == backends.FIXERS.name:
         return _prove(state, at)
     if reviewing.mode(state) is not ReviewMode.OFF:
-        return reviewing.ask(state, _task(state))
+        return reviewing.ask(state, backends.task(state))
     return _compare(state, at)
 
 
@@ -425,13 +312,13 @@ def _send_back(state: Pass, verdict: Verification) -> Step:
     state = with_attempt(state, qa=nth)
     state = _noted(state, f"sent back to {state.attempt.backend} ({nth}): {verdict.reason}")
     told = f"The gatekeeper rejected it: {verdict.reason}\n{plans.shown(verdict)}"
-    return _start(state, _task(state, told, again=True), state.diff)
+    return backends.start(state, backends.task(state, told, again=True), state.diff)
 
 
 def _ask_analysts(state: Pass) -> Step:
-    question = Question(Purpose.ANALYSIS, _task(state), diff=state.diff)
+    question = Question(Purpose.ANALYSIS, backends.task(state), diff=state.diff)
     names = tuple(one.name for one in state.policy.analysts)
-    ask = _consult(state, names, question, state.policy.planning.within_s, onto=state.diff)
+    ask = backends.consult(state, names, question, state.policy.planning.within_s, onto=state.diff)
     return replace(state, phase=Phase.ANALYSING), ask
 
 
@@ -444,30 +331,3 @@ def _prove(state: Pass, at: datetime) -> Step:
     if scratch.wanted(state):
         return scratch.build(with_attempt(state, ended_at=None))
     return outgoing.out(state, at)
-
-
-def _exhausted(state: Pass, now: datetime) -> Step:
-    """No backend is left: wait if all were out of reach, else the attempt has failed."""
-    attempt = state.attempt
-    models = [reason for backend, reason in attempt.tried if backend != FIXERS.name]
-    if models and not state.reached and attempt.outages < OUTAGE_ROUNDS:
-        until = now + timedelta(seconds=OUTAGE_WAIT_S)
-        reason = f"no backend can be reached, I try again at {until:%H:%M:%S} UTC: {models[-1]}"
-        state = with_attempt(state, outages=attempt.outages + 1, reason=reason)
-        run = msgspec.structs.replace(state.open_run, wake_at=until)
-        state = replace(state, run=run)
-        return close(state, RunState.WAITING_DELAY, reason, wake_after_s=OUTAGE_WAIT_S)
-    if _gated(state):  # no patch for a finding: a person has to judge it, another try would not
-        last = attempt.tried[-1][1] if attempt.tried else "no backend is configured"
-        return escalate(state, f"no patch could be prepared: {last}", now)
-    if models or (state.policy.fallback and not attempt.fallback):
-        last = attempt.tried[-1][1] if attempt.tried else "no primary backend is configured"
-        return reject(state, f"no usable change: {last}", now)
-    last = attempt.tried[-1][1] if attempt.tried else "none is configured for such a failure"
-    reason = f"no backend could mend it: {last}"
-    state = with_attempt(state, result=Result.GAVE_UP, reason=reason, ended_at=now)
-    return give_up(state, RunState.GAVE_UP, reason)
-
-
-def _gated(state: Pass) -> bool:
-    return any(COURSES[step.signal.type].gated for step in state.steps)

@@ -305,10 +305,12 @@ def _wanted(order: Sequence[Lane], scene: Scene, policy: RoutingPolicy) -> tuple
 
 def _skipped(lanes: Sequence[Lane], field: _Field, scene: Scene) -> Iterable[tuple[str, str]]:
     for lane in lanes:
+        verdict = field.verdicts[lane.key]
         if lane.key in scene.tried:
-            yield lane.key, "has failed with this task"
-        elif why := field.verdicts[lane.key].why:
-            yield lane.key, why
+            more = f"; {verdict.why}" if verdict.fitness >= Fitness.TRIAL else ""
+            yield lane.key, f"has failed with this task{more}"
+        elif verdict.why:
+            yield lane.key, verdict.why
 
 
 def _news(lanes: Sequence[Lane], scene: Scene, policy: RoutingPolicy) -> datetime | None:

@@ -4,13 +4,16 @@ A pull request belongs to a side by a hash of its name, so that all its attempts
 and any process gives the same answer.
 """
 
+from collections.abc import Sequence
 from math import exp, lgamma, log
 
 from bot.config.schema import RoutingPolicy, Strategy
+from bot.domain.runs import Run, RunState
 from bot.domain.values import Value
 from bot.routing.strategies import chance
 
 SURE = 0.95
+JUDGED = (RunState.GREEN, RunState.GAVE_UP, RunState.BLOCKED, RunState.WAITING_PERSON)
 
 
 class Tally(Value, frozen=True):
@@ -21,6 +24,30 @@ class Tally(Value, frozen=True):
     green: int = 0
     cost_usd: float = 0.0
     seconds: float = 0.0
+
+
+def tallies(runs: Sequence[Run], policy: RoutingPolicy) -> tuple[Tally, ...]:
+    """Return what became of the runs of each side, () when nothing is compared.
+
+    A run counts once it has ended by itself or waits for a person; one that a push overtook, or a
+    person stopped, says nothing of its backends.
+    """
+    return tuple(_tally(side, runs) for side in policy.compare)
+
+
+def _tally(side: Strategy, runs: Sequence[Run]) -> Tally:
+    mine = [
+        run
+        for run in runs
+        if run.state in JUDGED and any(one.side == side.value for one in run.attempts)
+    ]
+    return Tally(
+        side,
+        runs=len(mine),
+        green=sum(run.state is RunState.GREEN for run in mine),
+        cost_usd=sum(one.usage.cost_usd or 0.0 for run in mine for one in run.attempts),
+        seconds=sum((run.updated_at - run.started_at).total_seconds() for run in mine),
+    )
 
 
 class Comparison(Value, frozen=True):

@@ -19,7 +19,7 @@ from bot.domain.answers import Ending
 from bot.domain.health import Health, Observation, Rest, RestKind, Sample
 from bot.domain.values import Value
 from bot.routing.drift import drifting
-from bot.routing.meaning import MEANINGS, SHORT_S, Fault, Meaning, Then, rest_for
+from bot.routing.meaning import MEANINGS, SHORT_S, Fault, Meaning, Then, rest_for, told
 from bot.routing.scene import Scene
 
 SLOWEST_S, MOST_ERRORS, LONGEST_STREAK = 60.0, 10, 5  # where the seed's terms reach 0
@@ -124,7 +124,7 @@ def judge(
     """Say whether a lane may be given work; `weight` multiplies its score."""
     rest = health.rest
     if rest is not None and not _over(rest, now):
-        cause = rest.cause.value.replace("_", " ")
+        cause = told(rest.cause)
         if now < rest.until:
             why = f"rests until {rest.until:%H:%M:%S}: {cause}"
             return Verdict(Fitness.RESTING, why, Trigger.IMMEDIATE)
@@ -226,6 +226,11 @@ def report(health: Health, now: datetime, policy: RoutingPolicy = _DEFAULT) -> R
         last_error=failed[-1].ending if failed else None,
         consecutive_failures=health.consecutive,
     )
+
+
+def failed(seen: Observation) -> bool:
+    """Tell whether a call or a probe failed by its lane's fault."""
+    return MEANINGS[seen.ending].fault is Fault.LANE
 
 
 def _over(rest: Rest, now: datetime) -> bool:

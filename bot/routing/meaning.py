@@ -67,7 +67,9 @@ MEANINGS: Mapping[Ending, Meaning] = {
     Ending.USAGE_LIMIT: _next(RestKind.CREDITS, counts=False),
     Ending.AUTH: _next(RestKind.BROKEN, counts=False, person="its key is refused: give it another"),
     Ending.NOT_FOUND: _next(
-        RestKind.BROKEN, counts=False, person="its program or model does not exist: install or name"
+        RestKind.BROKEN,
+        counts=False,
+        person="its program or model does not exist: install it, or name another",
     ),
     Ending.KILLED: _next(RestKind.BROKEN, counts=True),
     Ending.TOOL_FAILED: _next(RestKind.BROKEN, counts=True),
@@ -150,6 +152,12 @@ def rest_for(kind: RestKind, nth: int) -> timedelta:
     first_s, longest_s = RESTS[kind]
     doublings = min(nth, 16)  # far beyond every longest rest
     return timedelta(seconds=min(first_s * 2.0**doublings, longest_s))
+
+
+def told(ending: Ending) -> str:
+    """Return an ending in words, with what a person has to do about it, if anything."""
+    person = MEANINGS[ending].person
+    return f"{_words(ending)} ({person})" if person else _words(ending)
 
 
 def _words(ending: Ending) -> str:

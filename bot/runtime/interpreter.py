@@ -15,6 +15,7 @@ from typing import assert_never
 import msgspec
 import structlog
 
+from bot.config.schema import Policy
 from bot.domain import effects
 from bot.domain.answers import Ending
 from bot.domain.effects import Effect, Outcome
@@ -39,9 +40,11 @@ from bot.repair.messages import warned
 from bot.repair.steps import run_lines
 from bot.runtime.accounting import account
 from bot.runtime.facts import REMEMBERED, observe
+from bot.runtime.lanes import Keeper
 from bot.runtime.proving import Prover
 
 FENCED = (
+    effects.ChooseBackend,
     effects.RunBackend,
     effects.Consult,
     effects.Verify,
@@ -82,15 +85,16 @@ class Interpreter:
     def __init__(self, ports: Ports, sandbox: str) -> None:
         self._ports = ports
         self._sandbox = sandbox
+        self._lanes = Keeper(ports)
         self._prover = Prover(ports, sandbox)
 
-    def perform(self, effect: Effect, generation: int) -> Outcome:
+    def perform(self, effect: Effect, generation: int, policy: Policy) -> Outcome:
         """Perform *effect* for a pass of *generation*; raise `TryLater` when it may work later."""
         if isinstance(effect, FENCED) and (stale := self._stale(effect, generation)):
             return effects.Superseded(stale)
         began = self._ports.clock.now()
         try:
-            return scrubbed(self._perform(effect, generation), keep=EXACT)
+            return scrubbed(self._perform(effect, generation, policy), keep=EXACT)
         except TryLater:
             raise
         except BotError as error:
@@ -110,7 +114,7 @@ class Interpreter:
         return lambda: self._ports.runs.fence(pull).generation != generation
 
     def _perform(  # noqa: C901, PLR0911, PLR0912 -- one match over the closed union
-        self, effect: Effect, generation: int
+        self, effect: Effect, generation: int, policy: Policy
     ) -> Outcome:
         match effect:
             case effects.ReadFacts():
@@ -124,12 +128,16 @@ class Interpreter:
                 summary = warned(effect.card.summary, self._sandbox)
                 self._ports.checks.show(msgspec.structs.replace(effect.card, summary=summary))
                 return effects.Done()
+            case effects.ChooseBackend():
+                return self._lanes.choose(effect, policy)
+            case effects.Pause():  # the workflow has slept meanwhile
+                return effects.Paused(self._ports.clock.now())
             case effects.RunBackend():
-                return self._run_backend(effect, generation)
+                return self._run_backend(effect, generation, policy)
             case effects.Consult():
-                return self._consult(effect, generation)
+                return self._consult(effect, generation, policy)
             case effects.Verify():
-                return self._prover.verify(effect, self._stop(effect.pull, generation))
+                return self._verify(effect, generation)
             case effects.Record():
                 return self._prover.record(effect)
             case effects.OfferScratch():
@@ -260,12 +268,12 @@ class Interpreter:
 
     # --- work ---
 
-    def _run_backend(self, effect: effects.RunBackend, generation: int) -> Outcome:
+    def _run_backend(self, effect: effects.RunBackend, generation: int, policy: Policy) -> Outcome:
         for line in effect.announce:
             log.info(line)
         pull = effect.task.pull
         remote = self._ports.repos.remote(pull.repo, write=False)
-        stop = self._stop(pull, generation)
+        stop, began = self._stop(pull, generation), self._ports.clock.now()
         with self._ports.trees.open(pull.repo, effect.head, remote) as tree:
             if effect.onto:
                 tree.apply(effect.onto)
@@ -275,7 +283,11 @@ class Interpreter:
                 task=effect.task,
                 tree=tree.path,
                 stop=stop,
-                terms=Terms(resume=effect.resume, origin=_origin(effect, pull)),
+                terms=Terms(
+                    resume=effect.resume,
+                    origin=_origin(effect, pull),
+                    provider=effect.provider,
+                ),
             )
             diff = tree.diff() if answer.ending is Ending.EDITED else ""
             whole = len(diff) <= LONGEST_DIFF
@@ -286,10 +298,15 @@ class Interpreter:
             answer, diff = msgspec.structs.replace(answer, ending=Ending.INVALID, detail=size), ""
         if stop():
             return effects.Superseded(self._ports.runs.fence(pull).reason)
+        came = answer
+        if answer.ending is Ending.EDITED and not diff.strip():
+            came = msgspec.structs.replace(answer, ending=Ending.NO_CHANGE)
+        fit, up = self._lanes.heard(effect, came, began, policy)
         leaks, now = leaking(diff), self._ports.clock.now()
-        return effects.BackendEnded(answer, "" if leaks else diff, now, early, leaks)
+        diff = "" if leaks else diff
+        return effects.BackendEnded(answer, diff, now, early, leaks, fit=fit, up=up)
 
-    def _consult(self, effect: effects.Consult, generation: int) -> Outcome:
+    def _consult(self, effect: effects.Consult, generation: int, policy: Policy) -> Outcome:
         """Ask all of them at once; each in a tree of its own, of which nothing is kept."""
         pull = effect.question.task.pull
         stop = self._stop(pull, generation)
@@ -298,6 +315,8 @@ class Interpreter:
             opinions = tuple(one.result() for one in asked)
         if stop():
             return effects.Superseded(self._ports.runs.fence(pull).reason)
+        for one in opinions:
+            self._lanes.opinion(effect, one.backend, one.answer, policy)
         return effects.Consulted(opinions, self._ports.clock.now())
 
     def _opinion(
@@ -318,6 +337,12 @@ class Interpreter:
                 terms=Terms(origin=_origin(effect, pull)),
             )
         return effects.Opinion(backend, answer)
+
+    def _verify(self, effect: effects.Verify, generation: int) -> Outcome:
+        outcome = self._prover.verify(effect, self._stop(effect.pull, generation))
+        if isinstance(outcome, effects.Verified):
+            self._lanes.judged(effect, approved=outcome.verification.approved)
+        return outcome
 
     def _build_commit(self, effect: effects.BuildCommit) -> Outcome:
         repo = effect.pull.repo

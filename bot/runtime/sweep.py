@@ -98,6 +98,7 @@ class Sweeper:
         await asyncio.to_thread(self._ports.deliveries.forget, before)
         await asyncio.to_thread(self._ports.history.forget, now - REMEMBERED)
         await asyncio.to_thread(self._ports.ledger.forget, now - CHARGED)
+        await asyncio.to_thread(self._ports.lanes.forget, before)
         return len(pulls)
 
     def _open_pulls(self) -> list[PullRef]:

@@ -235,7 +235,7 @@ class Repairs(DBOSConfiguredInstance):
                 request=request,
             )
             while effect is not None:
-                outcome = await self._carry_out(effect, opening.generation)
+                outcome = await self._carry_out(effect, opening)
                 if isinstance(effect, effects.EndPass) and effect.wake_after_s is not None:
                     await self._enqueue_pass(
                         pull, Request(why="it has waited"), delay_s=effect.wake_after_s
@@ -244,9 +244,11 @@ class Repairs(DBOSConfiguredInstance):
                 state, effect = await asyncio.to_thread(machine.advance, state, outcome)
             return state.run.state.value if state.run is not None else "nothing to do"
 
-    async def _carry_out(self, effect: Effect, generation: int) -> Outcome:
+    async def _carry_out(self, effect: Effect, opening: Opening) -> Outcome:
+        if isinstance(effect, effects.Pause):  # durably, and holding neither a thread nor a place
+            await DBOS.sleep_async(effect.seconds)
         text = dump(effect)
-        outcome: Outcome = await self._again(lambda: self._perform(text, generation), Outcome)
+        outcome: Outcome = await self._again(lambda: self._perform(text, opening), Outcome)
         return outcome
 
     @DBOS.step(name="open")
@@ -261,12 +263,13 @@ class Repairs(DBOSConfiguredInstance):
         return await self._attempted(open_pass)
 
     @DBOS.step(name="perform")
-    async def _perform(self, text: str, generation: int) -> str:
+    async def _perform(self, text: str, opening: Opening) -> str:
         effect: Effect = load(text, Effect)
         costly = isinstance(effect, effects.RunBackend | effects.Consult | effects.Verify)
         async with self._room if costly else nullcontext():
             return await self._shielded(
-                lambda: self._interpreter.perform(effect, generation), effects.Refused
+                lambda: self._interpreter.perform(effect, opening.generation, opening.policy),
+                effects.Refused,
             )
 
     # --- the border between the durable functions and the world ---

@@ -2,13 +2,14 @@
 
 import threading
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 import msgspec
 
 from bot.domain.errors import Broken, Gone
+from bot.domain.health import Health, Known, Standing
 from bot.domain.models import Account, Call, Spend
 from bot.domain.ports import Clock, Delivery
 from bot.domain.runs import Fence, Run, RunState
@@ -262,6 +263,66 @@ class MemoryLedger:
             now = Spend(before.spent_nano + spent, before.held_nano + held)
             last = self._spending[name][1] if name in self._spending else at
             self._spending[name] = now, max(at, last)
+
+
+class MemoryLanes:
+    """Healths and standings in dictionaries, with the time of their last change."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._healths: dict[str, tuple[Health, datetime]] = {}
+        self._standings: dict[str, Standing] = {}
+        self._probing: dict[str, datetime] = {}
+        self._heard: dict[str, datetime] = {}
+        self._lock = threading.RLock()
+
+    def known(self, lanes: Sequence[str], chain: str = "") -> Known:
+        """Return what is known of *lanes*, and the standing of *chain*."""
+        with self._lock:
+            healths = {key: self._healths[key][0] for key in lanes if key in self._healths}
+            return Known(healths, self._standings.get(chain, Standing()))
+
+    def update(
+        self,
+        lanes: Sequence[str],
+        chain: str,
+        change: Callable[[Known], Known],
+        *,
+        once: str = "",
+    ) -> Known:
+        """Store what *change* makes of what is known, unless *once* was used; return the result."""
+        now = self._clock.now()
+        with self._lock:
+            before = self.known(lanes, chain)
+            if once and once in self._heard:
+                return before
+            after = change(before)
+            self._heard |= {once: now} if once else {}
+            changed = (
+                key for key in after.healths if after.healths[key] != before.healths.get(key)
+            )
+            self._healths |= {key: (after.healths[key], now) for key in changed}
+            self._standings |= {chain: after.standing} if chain else {}
+        return after
+
+    def claim(self, lane: str, now: datetime, until: datetime) -> bool:
+        """Take the right to probe a lane until *until*, unless somebody has it."""
+        with self._lock:
+            if lane in self._probing and self._probing[lane] > now:
+                return False
+            self._probing[lane] = until
+            return True
+
+    def forget(self, before: datetime) -> int:
+        """Remove the lanes and calls that nobody has touched since; return how many."""
+        with self._lock:
+            old = [key for key, (_, at) in self._healths.items() if at < before]
+            for key in old:
+                del self._healths[key]
+            calls = [key for key, at in self._heard.items() if at < before]
+            for key in calls:
+                del self._heard[key]
+        return len(old) + len(calls)
 
 
 class MemoryAudit:

@@ -221,6 +221,32 @@ sa.Index(
     postgresql_where=MODEL_CALLS.c.state == "open",
 )
 
+# `probing` is until when somebody has the right to probe the lane.
+LANES = sa.Table(
+    "lanes",
+    METADATA,
+    sa.Column("key", sa.Text, primary_key=True),
+    sa.Column("record", sa.Text, nullable=False),
+    sa.Column("at", Instant, nullable=False, index=True),
+    sa.Column("probing", Instant),
+)
+
+STANDINGS = sa.Table(
+    "standings",
+    METADATA,
+    sa.Column("chain", sa.Text, primary_key=True),
+    sa.Column("record", sa.Text, nullable=False),
+    sa.Column("at", Instant, nullable=False),
+)
+
+# The calls that lanes have heard of, so that each is counted once.
+HEARD = sa.Table(
+    "heard",
+    METADATA,
+    sa.Column("key", sa.Text, primary_key=True),
+    sa.Column("at", Instant, nullable=False, index=True),
+)
+
 AUDIT = sa.Table(
     "audit",
     METADATA,

@@ -2,7 +2,7 @@
 
 `COUNTERS` and `TIMES` are what the shells report by name. Anything else is counted in
 `regreen_events_total` or timed as an operation, so that nothing is lost and no label grows without
-end; the log line carries the rest. `RunsCollector` counts the stored runs when somebody looks.
+end; the log line carries the rest. Collectors read the store when somebody looks.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -39,6 +39,11 @@ COUNTERS = {
         "Approvals, by what asked for them and how far they are.",
         ("gate_type", "status"),
     ),
+    "backend_switch": (
+        "backend_switches_total",
+        "Moves of a chain from one backend to another, by what caused them.",
+        ("trigger",),
+    ),
 }
 QUIET = frozenset({"delivery"})  # one per webhook: metrics say enough
 RENAMED = {"event": "delivery"}
@@ -58,16 +63,18 @@ BUCKETS_S = (0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800)
 SUCCESS, FAILURES = "green", ("gave_up", "blocked", "waiting_person")
 
 RunsByState = Callable[[], Mapping[str, int]]
+Healths = Callable[[], Mapping[str, tuple[float, bool]]]  # by lane: from 0 to 1, and available
 
 
 class PrometheusTelemetry:
     """The port `Telemetry`: one call counts and logs."""
 
-    def __init__(self, runs_by_state: RunsByState = dict) -> None:
+    def __init__(self, runs_by_state: RunsByState = dict, healths: Healths = dict) -> None:
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)
         self.registry.register(RunsCollector(runs_by_state))
+        self.registry.register(LanesCollector(healths))
         self._log = structlog.stdlib.get_logger("regreen")
         self._counters = {
             kind: Counter(name, text, labels, registry=self.registry)
@@ -137,3 +144,25 @@ class RunsCollector(Collector):
             text = "Green runs among those that are green, gave up, blocked or wait for a person."
             ratio = counts.get(SUCCESS, 0) / judged
             yield GaugeMetricFamily("autofix_success_ratio", text, value=ratio)
+
+
+class LanesCollector(Collector):
+    """Tells the health of each lane, as the store has it, when somebody looks."""
+
+    def __init__(self, healths: Healths) -> None:
+        self._healths = healths
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """Yield the health of each lane and whether it can be used; nothing without the store."""
+        try:
+            healths = self._healths()
+        except BotError:
+            return
+        health = GaugeMetricFamily("backend_health", "Health, from 0 to 1.", labels=("lane",))
+        text = "Whether the backend can be given work now: it does not rest."
+        available = GaugeMetricFamily("backend_available", text, labels=("lane",))
+        for lane, (score, usable) in healths.items():
+            health.add_metric((lane,), score)
+            available.add_metric((lane,), float(usable))
+        yield health
+        yield available

@@ -19,7 +19,7 @@ WORDS = {"by", "histogram_quantile", "increase", "max", "min", "rate", "sum"}
 @pytest.fixture(scope="module")
 def labels() -> dict[str, set[str]]:
     """Return the labels of every sample that there is once everything has happened."""
-    telemetry = PrometheusTelemetry(lambda: {"green": 1})
+    telemetry = PrometheusTelemetry(lambda: {"green": 1}, lambda: {"primary": (1.0, True)})
     telemetry.event("other")
     telemetry.took("verify", timedelta(seconds=1))
     for kind in COUNTERS:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from bot.config.schema import Policy
 from bot.domain import effects
 from bot.domain.ports import Ports
 from bot.domain.runs import Wish
@@ -72,7 +73,7 @@ def performed(push: effects.Push, github: Github) -> Any:
         "clock": SystemClock(),
         "telemetry": PrometheusTelemetry(),
     }
-    return Interpreter(Ports(**parts), "none").perform(push, 0)
+    return Interpreter(Ports(**parts), "none").perform(push, 0, Policy())
 
 
 def asked_for() -> Any:

@@ -86,6 +86,7 @@ def test_a_finding_is_mended_and_proved_and_then_held(kind):
         "ReadFacts",
         "ReadFailures",
         "Comment",
+        "ChooseBackend",
         "RunBackend",
         "Verify",
         "Comment",

@@ -14,6 +14,7 @@ from bot.domain.values import CheckKind, CheckState, Conclusion, FailureType, Sh
 from tests.support.stories import (
     DIFF,
     HEAD,
+    ONE_PASS,
     OTHER,
     PUSHED,
     World,
@@ -27,6 +28,7 @@ MEND = [
     "ReadFacts",
     "ReadFailures",
     "Comment",
+    "ChooseBackend",
     "RunBackend",
     "Verify",
     "BuildCommit",
@@ -282,7 +284,7 @@ def test_an_answer_that_is_no_patch_fails_the_attempt_with_its_reason():
 
 def test_an_outage_of_every_backend_waits_and_does_not_count():
     down = Answer(Ending.UNAVAILABLE, detail="503")
-    world = World(answers={"first": [down, down, Answer(Ending.EDITED)]})
+    world = World(answers={"first": [*[down] * (ONE_PASS + 1), Answer(Ending.EDITED)]})
     for _ in range(3):
         world.play()
         world.later(61)

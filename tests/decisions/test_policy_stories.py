@@ -22,6 +22,7 @@ from bot.repair.messages import notice_marker
 from tests.support.stories import (
     DIFF,
     HEAD,
+    ONE_PASS,
     OTHER,
     PUSHED,
     UNDONE,
@@ -600,10 +601,10 @@ def test_a_fallback_begins_afresh_where_the_primary_was_stuck():
 
 def test_an_outage_and_a_rejection_do_not_count_for_each_other():
     down = Answer(Ending.UNAVAILABLE, detail="503")
-    world = World(answers={"first": [down, Answer(Ending.EDITED)]}, verdicts=[False])
+    world = World(answers={"first": [*[down] * ONE_PASS, Answer(Ending.EDITED)]}, verdicts=[False])
     world.play()
     world.later(61)
     world.play()
     assert [one.result for one in world.run.attempts] == [Result.REJECTED]
-    assert world.wakes == [60.0, 10.0]
+    assert world.wakes == [10.0, 10.0]
     assert world.run.head == HEAD != PUSHED

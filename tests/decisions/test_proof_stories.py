@@ -50,7 +50,7 @@ def reviewed(mode: ReviewMode, *answers: Answer, **changes) -> World:
 def test_reviewers_see_the_proved_change_and_their_word_stands_in_report_and_artifact():
     world = reviewed(ReviewMode.ADVISORY, NO, YES)
     names = world.play()
-    assert names[4:7] == ["Verify", "Consult", "Record"]
+    assert names[5:8] == ["Verify", "Consult", "Record"]
     (asked,) = world.made(effects.Consult)
     assert (asked.question.purpose, asked.onto) == (Purpose.REVIEW, DIFF)
     assert (asked.backends, asked.question.diff) == (("ann", "ben"), DIFF)
@@ -168,7 +168,7 @@ def test_a_change_that_fails_its_preflight_costs_no_verification():
     )
     world = Early(policy=policy, diffs=[DIFF, OTHER])
     names = world.play()
-    assert names[3:6] == ["RunBackend", "RunBackend", "Verify"]
+    assert names[3:7] == ["ChooseBackend", "RunBackend", "RunBackend", "Verify"]
     first, second = world.made(effects.RunBackend)
     assert [one.run for one in first.preflight] == ["pytest -q"]
     assert "1 failed early" in second.task.feedback
@@ -196,7 +196,15 @@ def look(world: World, *states: tuple[str, CheckState], after_s: float = 60.0) -
     return world.play()
 
 
-OFFER = ["ReadFacts", "ReadFailures", "Comment", "RunBackend", "BuildCommit", "OfferScratch"]
+OFFER = [
+    "ReadFacts",
+    "ReadFailures",
+    "Comment",
+    "ChooseBackend",
+    "RunBackend",
+    "BuildCommit",
+    "OfferScratch",
+]
 REPORT = ["Comment", "ShowCard"]
 GOES_OUT = ["BuildCommit", "SaveRun", "Push", "ShowCard", "Record", *REPORT]
 GREEN, RED, RUNNING = CheckState.PASSED, CheckState.FAILED, CheckState.PENDING

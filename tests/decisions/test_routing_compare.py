@@ -1,5 +1,6 @@
 """Two strategies on live traffic: who is on which side, which is better, and how sure that is."""
 
+from datetime import timedelta
 from math import exp, lgamma, log
 
 import pytest
@@ -7,7 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bot.config.schema import RoutingPolicy, Strategy
-from bot.routing.compare import Tally, assigned, beats, compare
+from bot.domain.runs import Attempt, Run, RunState
+from bot.domain.values import Usage
+from bot.routing.compare import Tally, assigned, beats, compare, tallies
+from tests.support.pulls import HEAD, NOW, a_run
 
 OLD, NEW = Strategy.INTELLIGENT, Strategy.PERFORMANCE
 POLICY = RoutingPolicy(compare=(OLD, NEW))
@@ -102,3 +106,30 @@ def test_a_small_lead_is_not():
     assert (told.better, told.leading) == (None, NEW)
     assert 0.5 < told.sure < 0.95
     assert "may be better" in told.said
+
+
+def a_run_of(side: Strategy, state: RunState, number: int) -> Run:
+    attempt = Attempt(
+        1, "t", HEAD, NOW, side=side.value, usage=Usage(10, 5, cost_usd=0.5, seconds=1.0)
+    )
+    ends = NOW + timedelta(seconds=60)
+    return a_run(id=f"r{number}", state=state, attempts=(attempt,), updated_at=ends)
+
+
+def test_a_tally_counts_the_runs_that_say_something_of_their_side():
+    cost, turns = Strategy.COST, Strategy.ROUND_ROBIN
+    runs = [
+        a_run_of(cost, RunState.GREEN, 1),
+        a_run_of(cost, RunState.GAVE_UP, 2),
+        a_run_of(cost, RunState.SUPERSEDED, 3),
+        a_run_of(cost, RunState.WAITING_CI, 4),
+        a_run_of(turns, RunState.WAITING_PERSON, 5),
+        a_run(id="r6", state=RunState.GREEN, attempts=(Attempt(1, "t", HEAD, NOW),)),
+    ]
+    one, other = tallies(runs, RoutingPolicy(compare=(cost, turns)))
+    assert one == Tally(cost, runs=2, green=1, cost_usd=1.0, seconds=120.0)
+    assert other == Tally(turns, runs=1, green=0, cost_usd=0.5, seconds=60.0)
+
+
+def test_nothing_is_tallied_where_nothing_is_compared():
+    assert tallies([a_run_of(Strategy.COST, RunState.GREEN, 1)], RoutingPolicy()) == ()

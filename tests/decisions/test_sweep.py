@@ -9,7 +9,7 @@ from bot.domain.events import Swept
 from bot.domain.models import Call, Origin, Tokens
 from bot.domain.runs import RunState
 from bot.runtime.sweep import CHARGED, LOOKS, Sweeper
-from bot.store.memory import MemoryDeliveries, MemoryHistory, MemoryLedger, MemoryRuns
+from bot.store.memory import MemoryDeliveries, MemoryHistory, MemoryLanes, MemoryLedger, MemoryRuns
 from tests.support.pulls import OTHER, REF, a_pull, a_run
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -26,14 +26,16 @@ def a_sweeper(
     async def nothing(*_: object) -> int:
         return 0
 
+    clock = SimpleNamespace(now=lambda: NOW)
     ports: Any = SimpleNamespace(
-        clock=SimpleNamespace(now=lambda: NOW),
+        clock=clock,
         repos=SimpleNamespace(installed=lambda: [REF.repo]),
         pulls=SimpleNamespace(open=lambda _: pulls),
         runs=runs,
         deliveries=MemoryDeliveries(),
         history=MemoryHistory(),
         ledger=ledger or MemoryLedger(),
+        lanes=MemoryLanes(clock),
     )
     sweeper = Sweeper(
         ports,

@@ -98,7 +98,8 @@ def test_a_second_attempt_survives_kills_on_sqlite(tmp_path):
 
 def test_a_second_attempt_survives_kills_on_postgresql(tmp_path, postgres_url):  # noqa: F811
     calls = tuple(
-        f"{call}:after" for call in ("comments.post", "backends.run", "runs.save", "trees.push")
+        f"{call}:after"
+        for call in ("comments.post", "lanes.update", "backends.run", "runs.save", "trees.push")
     )
     end, deaths = killed_all_along(tmp_path, MODEL, calls, postgres_url)
     assert differences(end, undisturbed(MODEL)) == []

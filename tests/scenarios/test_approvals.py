@@ -139,6 +139,7 @@ left-pad==1.0.1
 
 - `audit` is a security finding: pip-audit: Found 1 known vulnerability in 1 package; a patch may be prepared, a person lets it out
 - backend_for_failed_pr: kept as the fallback until attempt 3 has failed
+- primary works: the strategy is intelligent_primary_secondary; it has the best health
 
 </details>
 

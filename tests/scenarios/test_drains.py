@@ -69,7 +69,8 @@ def test_two_plans_become_one_and_it_is_followed_and_judged(bot, github, model, 
 """)
     assert folds(told)["Which backend, and why"] == snapshot("""\
 - test_assert: the code can be mended
-- 1 of 1 analysts agree\
+- 1 of 1 analysts agree
+- primary works: the strategy is intelligent_primary_secondary; it has the best health\
 """)
 
     pull.says("/regreen plan", by="writer")
@@ -136,7 +137,8 @@ def test_what_the_gatekeeper_rejects_is_mended_within_the_attempt(bot, github, m
     assert folds(pull.said())["Which backend, and why"] == snapshot("""\
 - test_assert: the code can be mended
 - sent back to primary (1): `python -B -m unittest discover -s tests` failed (1)
-- 1 of 1 analysts agree\
+- 1 of 1 analysts agree
+- primary works: the strategy is intelligent_primary_secondary; it has the best health\
 """)
     assert pull.file() == AREA
 
@@ -154,6 +156,7 @@ def test_it_is_sent_back_as_often_as_the_settings_say(bot, github, model):
     assert len(pull.bodies()) == 3
     assert folds(pull.said())["Which backend, and why"] == snapshot("""\
 - test_assert: the code can be mended
-- no plan was made: ada: not found: ada: the endpoint answered 404: The model `scripted-ada` does not exist; ben: not found: ben: the endpoint answered 404: The model `scripted-ben` does not exist
-- no analyst judged the change\
+- no plan was made: ada: not found (its program or model does not exist: install it, or name another): ada: the endpoint answered 404: The model `scripted-ada` does not exist; ben: not found (its program or model does not exist: install it, or name another): ben: the endpoint answered 404: The model `scripted-ben` does not exist
+- no analyst judged the change
+- primary works: the strategy is intelligent_primary_secondary; it has the best health\
 """)

@@ -225,6 +225,7 @@ widgets/area.py
 
 - test_assert: the code can be mended
 - backend_for_failed_pr: kept as the fallback until attempt 3 has failed
+- primary works: the strategy is intelligent_primary_secondary; it has the best health
 
 </details>
 
@@ -267,10 +268,20 @@ def test_an_answer_that_is_no_patch_fails_the_attempt_and_says_why(bot, github, 
             "- ❌ no usable change: invalid: the answer holds no patch",
             "- test_assert: the code can be mended",
             "- backend_for_failed_pr: kept as the fallback until attempt 3 has failed",
+            "- primary works: the strategy is intelligent_primary_secondary; it has the best health",
         ]
     )
     assert "pushed a fix" in second or "green again" in second
     assert pull.file() == AREA
+
+
+def test_one_answer_that_is_no_patch_costs_no_attempt(bot, github, model):
+    model.answers("I would rather write a poem.", MENDED)
+    pull = github.open_pull(BROKEN)
+    bot.settle()
+
+    assert len(model.calls) == 2
+    assert pull.attempts() == ["### Regreen · attempt 1: `test` green again"]
 
 
 def test_what_was_tried_before_is_told_to_the_model(bot, github, model):

@@ -1,16 +1,13 @@
-# ruff: noqa: E501 (what people read is quoted whole)
 """GitHub, the model or the configuration fails: nothing is lost, nothing is done twice."""
 
 import json
 
 import httpx
-from inline_snapshot import snapshot
 
 from bot.simulator.faults import Kind
-from bot.simulator.model import Reply
 from bot.simulator.state import Json
 from tests.support import signed
-from tests.support.scenes import AREA, BROKEN, MENDED, REPO, TIDY, plain
+from tests.support.scenes import AREA, BROKEN, MENDED, REPO, TIDY
 
 
 def posted(bot, event: str, payloads: list[Json]) -> list[int]:
@@ -91,28 +88,6 @@ def test_hundreds_of_deliveries_about_one_head_are_one_run(bot, github, model):
     assert len(pull.commits()) == 2
     runs = bot.server.rows(f"SELECT 1 FROM runs WHERE repo = '{REPO}' AND number = {pull.number}")
     assert len(runs) == 1
-
-
-def test_a_model_out_of_reach_is_waited_for_without_counting(bot, github, model):
-    model.answers(Reply(status=503, text="overloaded"))
-    pull = github.open_pull(BROKEN)
-    bot.settle()
-
-    assert [plain(line) for line in pull.said().splitlines() if line.startswith("- ")] == snapshot(
-        [
-            "- [x] **Why:** test_assert (N% sure): unittest: 1 test failed, first test_a_square_of_three (test_area.AreaTest.test_a_square_of_three) (`test`)",
-            "- ⏭️ `primary`: unavailable: primary: the endpoint answered 503: overloaded",
-            "- ⏳ no backend can be reached, I try again at HH:MM:SS UTC: unavailable: primary: the endpoint answered 503: overloaded",
-            "- test_assert: the code can be mended",
-            "- backend_for_failed_pr: kept as the fallback until attempt 3 has failed",
-        ]
-    )
-    assert pull.attempts() == snapshot(["### Regreen · attempt 1: working on `test`"])
-    assert pull.card()["status"] == "in_progress"
-    (run,) = bot.server.rows(
-        f"SELECT state FROM runs WHERE repo = '{REPO}' AND number = {pull.number}"
-    )
-    assert run.state == "waiting_delay"
 
 
 def test_a_delivery_about_a_pull_request_that_is_not_there(bot, github, model):

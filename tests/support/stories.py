@@ -9,6 +9,7 @@ from bot.domain import effects
 from bot.domain.answers import Answer, Ending
 from bot.domain.effects import Effect, Outcome
 from bot.domain.facts import RepairFacts
+from bot.domain.health import Known, Observation
 from bot.domain.runs import Request, Run, RunState, Wish
 from bot.domain.values import (
     Card,
@@ -29,12 +30,15 @@ from bot.domain.values import (
     Usage,
     Verification,
 )
-from bot.repair import attempts, machine
+from bot.repair import attempts, lanes, machine
+from bot.routing import health
+from bot.routing.scene import Scene
 
 PULL = PullRef("octo/shop", 7)
 HEAD, OTHER, PUSHED, UNDONE = (Sha(letter * 40) for letter in "abcd")
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 LONGEST_PASS = 60  # effects
+ONE_PASS = 4  # calls of a backend that is down: three in a row, and a trial after 5 s
 DIFF = """\
 diff --git a/app.py b/app.py
 --- a/app.py
@@ -117,6 +121,9 @@ class World:
     cards: list[Card] = field(default_factory=list)
     done: list[Effect] = field(default_factory=list)
     wakes: list[float] = field(default_factory=list)
+    pauses: list[float] = field(default_factory=list)
+    up: bool = False  # what a probe after a failure finds
+    known: Known = field(default_factory=Known)
 
     @property
     def run(self) -> Run:
@@ -179,6 +186,12 @@ class World:
                 return effects.FailuresRead(self.steps, self.config)
             case effects.Comment():
                 return effects.Commented(self.comment(effect))
+            case effects.ChooseBackend():
+                return self.choose(effect)
+            case effects.Pause():
+                self.later(effect.seconds)
+                self.pauses.append(effect.seconds)
+                return effects.Paused(self.now)
             case effects.RunBackend():
                 return self.backend(effect)
             case effects.Verify():
@@ -247,9 +260,22 @@ class World:
             planned = planned.pop(0)
         answer = planned or Answer(Ending.EDITED, "done", usage=Usage(10, 5, 0.01, 1.0))
         diff = self.diffs.pop(0) if self.diffs else DIFF
+        fit = self.heard(effect, answer) if effect.lane else True
         return effects.BackendEnded(
-            answer, diff if answer.ending is Ending.EDITED else "", self.now
+            answer, diff if answer.ending is Ending.EDITED else "", self.now, fit=fit, up=self.up
         )
+
+    def choose(self, ask: effects.ChooseBackend) -> Outcome:
+        """Choose as the shell does, by what is known in this world."""
+        self.known, found = lanes.chosen(ask, self.policy, self.known, self.now)
+        return lanes.told(ask, self.policy, found, self.now)
+
+    def heard(self, effect: effects.RunBackend, answer: Answer) -> bool:
+        seen = Observation(answer.ending, retry_after_s=answer.retry_after_s)
+        self.known = lanes.heard(effect.lane, seen, self.policy, self.known, self.now)
+        scene = Scene(self.now, self.known.healths)
+        tier = lanes.tier(self.policy, fallback=effect.fallback)
+        return health.fit(effect.lane, tier, scene, self.policy.routing)
 
     def later(self, seconds: float) -> None:
         self.now += timedelta(seconds=seconds)
