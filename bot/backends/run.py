@@ -32,6 +32,10 @@ _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _PROPER = frozenset({Ending.EDITED, Ending.NO_CHANGE})
 # After these ends it would be of no use, or not possible, to go on with the session.
 _SPOILT = frozenset({Ending.AUTH, Ending.CONTEXT_EXCEEDED, Ending.DISK_FULL, Ending.NOT_FOUND})
+_LIMITS = frozenset({Ending.RATE_LIMITED, Ending.USAGE_LIMIT})
+_SEVERAL = 2
+_MOST_PATIENCE_S = 60.0  # a longer Retry-After is handed back
+_ASK_S = 0.5  # how often `stop` is asked
 _MOST_BYTES = 64 * 1024 * 1024  # of an agent's output
 
 
@@ -52,7 +56,7 @@ def run(backend: Backend, job: Job, around: Surroundings) -> Answer:
     started = time.monotonic()
     try:
         if isinstance(backend, Agent):
-            answer = _start(backend, job, around)
+            answer = _patiently(backend, job, around)
         else:
             answer = _work(backend, job, around)
     except TryLater as error:
@@ -84,9 +88,10 @@ def within(within_s: float, job: Job, work: Callable[[Job], Answer]) -> Answer:
 
 def priced(usage: Usage, config: BackendConfig) -> Usage:
     """Return *usage* with its cost, where the configuration knows both prices."""
-    if usage.cost_usd is not None or config.price_in is None or config.price_out is None:
+    price = config.price
+    if usage.cost_usd is not None or price is None:
         return usage
-    cost = usage.input_tokens * config.price_in + usage.output_tokens * config.price_out
+    cost = usage.input_tokens * price.input + usage.output_tokens * price.output
     return msgspec.structs.replace(usage, cost_usd=cost / _MILLION)
 
 
@@ -94,6 +99,42 @@ def _work(worker: Worker, job: Job, around: Surroundings) -> Answer:
     with _way(around) as door:
         answer = worker.work(replace(job, socket=door.socket if door else None))
         return witnessed(answer, door.calls() if door else (), job.config.name)
+
+
+def _patiently(agent: Agent, job: Job, around: Surroundings) -> Answer:
+    """Start *agent* again after a usage limit, as often as its section says.
+
+    A backend with several providers is not: the next of them comes first. A wait that the API asks
+    for is kept when it is short; a longer one is handed back. A cap of our own is no such limit.
+    """
+    answer, config = _start(agent, job, around), job.config
+    spent = answer.usage
+    for _ in range(config.usage_limit_retry_count if len(config.providers) < _SEVERAL else 0):
+        asked_s = answer.retry_after_s
+        wait_s = config.usage_limit_retry_wait_s if asked_s is None else asked_s
+        long = asked_s is not None and asked_s > _MOST_PATIENCE_S
+        if answer.ending not in _LIMITS or long or not _waited(wait_s, job.stop):
+            break
+        answer = _start(agent, replace(job, resume=answer.session or job.resume), around)
+        spent = _sum(spent, answer.usage)
+    return msgspec.structs.replace(answer, usage=spent)
+
+
+def _waited(seconds: float, stop: Callable[[], bool]) -> bool:
+    """Wait, unless *stop* says so; tell whether the time has passed."""
+    until = time.monotonic() + seconds
+    while (left := until - time.monotonic()) > 0 and not stop():
+        time.sleep(min(left, _ASK_S))
+    return not stop()
+
+
+def _sum(one: Usage, other: Usage) -> Usage:
+    costs = [usage.cost_usd for usage in (one, other) if usage.cost_usd is not None]
+    return Usage(
+        one.input_tokens + other.input_tokens,
+        one.output_tokens + other.output_tokens,
+        cost_usd=sum(costs) if costs else None,
+    )
 
 
 def _start(agent: Agent, job: Job, around: Surroundings) -> Answer:

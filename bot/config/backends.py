@@ -10,11 +10,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from bot.config import sections, shapes
+from bot.config import prices, sections, shapes
 from bot.config.document import Document, KeyPath
 from bot.config.layers import Settings, layer
 from bot.config.schema import BackendConfig
 from bot.domain.errors import ConfigError
+from bot.domain.models import PriceOf
 from bot.domain.values import Secret
 
 DEFAULT_MODELS: Mapping[str, str] = {
@@ -114,6 +115,14 @@ def read(
         settings |= inline.settings
         fallback = (_backend(inline),)
     return Backends(by_name, primary, fallback, settings, tuple(source.warnings))
+
+
+def priced(found: Backends, price_list: tuple[PriceOf, ...]) -> Backends:
+    """Return the same backends with the prices that the list has for their models."""
+    by_name = {name: prices.priced(one, price_list) for name, one in found.by_name.items()}
+    primary = tuple(prices.priced(one, price_list) for one in found.primary)
+    fallback = tuple(prices.priced(one, price_list) for one in found.fallback)
+    return replace(found, by_name=by_name, primary=primary, fallback=fallback)
 
 
 def _rotation(source: _Source, found: sections.Found) -> _Rotation:

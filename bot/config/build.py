@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from bot.config import backends, chains, drains, patterns, routing, shapes
+from bot.config import backends, chains, drains, patterns, prices, routing, shapes
 from bot.config.document import Document
 from bot.config.layers import Settings, flat, layer
 from bot.config.schema import Configuration, Policy, RetentionConfig, SandboxConfig
@@ -76,6 +76,8 @@ def build(file: Document, environ: Mapping[str, str]) -> tuple[Configuration, Se
     own = _own(file, environ, warnings)
     named = drains.read(file, warnings)
     found = backends.read(file, environ, (*named.mentions(), *chains.mentions(own)))
+    price_list = prices.read(file, warnings)
+    found = backends.priced(found, price_list)
     resolved = drains.resolve(file, named, found.by_name, warnings)
     routes, frameworks = routing.read(file, own, found.by_name, found.fallback, warnings)
     found = dataclasses.replace(
@@ -96,6 +98,7 @@ def build(file: Document, environ: Mapping[str, str]) -> tuple[Configuration, Se
         drains=resolved,
         sandbox=msgspec.convert(own.under("sandbox"), SandboxConfig),
         budget=budget,
+        prices=price_list,
         retention=msgspec.convert(own.under("retention"), RetentionConfig),
         warnings=(*found.warnings, *warnings),
         origin={key: settings.origin(key) for key in settings},
@@ -177,5 +180,5 @@ def _all_priced(file: Document, found: backends.Backends) -> None:
             path = next((path for path in paths if path in file.lines), paths[0])
             raise ConfigError(
                 f"{file.where(path)}: {'.'.join(path)} needs price_in and price_out (0 where it is "
-                "free), because [budget] sets a cap"
+                f'free), or [prices."{one.model}"], because [budget] sets a cap'
             )

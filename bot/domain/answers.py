@@ -30,6 +30,8 @@ class Answer(Value, frozen=True):
     """The end of one backend call; `text` is its own account, `detail` ours for people.
 
     `session` is what a later call hands back to go on where this one ended, "" where none can.
+    `retry_after_s` is the wait that an API asked for; with `BUDGET`, the time until that budget
+    begins anew (the day's, at midnight UTC), None where it never does by itself.
     """
 
     ending: Ending

@@ -4,10 +4,12 @@ A request is taken apart at its first level and put together again, so a name th
 means to the vendor what it means here. Two things are changed. A chat stream is asked to tell its
 tokens. And what the vendor itself would do for the agent (search, fetch a page, run code, call a
 connector, go on in the background) is left out: the sandbox has no network, and through these the
-agent would have one; nor are they paid for by the token.
+agent would have one; nor are they paid for by the token. So are wishes that make a token dearer
+than the price that is known.
 """
 
 import fnmatch
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -31,6 +33,10 @@ _HOSTED = (
     "mcp",
 )
 _HOSTED_FIELDS = ("background", "mcp_servers", "plugins", "web_search_options")
+# What makes tokens dearer: https://platform.openai.com/docs/guides/priority-processing,
+# https://docs.claude.com/en/docs/about-claude/pricing (fast mode, one region)
+_DEARER = ("inference_geo", "speed")
+_USUAL_TIERS = frozenset({"auto", "default", "flex", "standard_only"})
 _HOSTED_GEMINI = frozenset(
     {
         "codeexecution",
@@ -45,7 +51,8 @@ _HOSTED_GEMINI = frozenset(
         "urlcontext",
     }
 )
-_ADDED = b"additional_tools"
+# Codex also sends tools as items of the conversation. Any letter may be written as an escape.
+_ADDED = re.compile(rb"additional_tools|\\u00")
 _Raw = dict[str, msgspec.Raw]
 _T = TypeVar("_T")
 
@@ -89,17 +96,18 @@ def allowed(model: str, patterns: tuple[str, ...]) -> bool:
 
 
 def _leave_out_hosted(fields: _Raw) -> None:
-    for name in _HOSTED_FIELDS:
+    for name in (*_HOSTED_FIELDS, *_DEARER):
         fields.pop(name, None)
-    tools = _field(fields, "tools", list[Any])
-    own = _own(tools) if tools else tools
-    if own != tools:
-        fields["tools"] = _raw(own)
-    if tools and not own:
-        del fields["tools"]
-        fields.pop("tool_choice", None)
-    # Codex also sends tools as items of the conversation.
-    if _ADDED in bytes(fields.get("input", b"")) and (items := _field(fields, "input", list[Any])):
+    if _field(fields, "service_tier", str) not in _USUAL_TIERS:
+        fields.pop("service_tier", None)
+    if tools := _field(fields, "tools", list[Any]):
+        own = _own(tools)
+        fields["tools"] = _raw(own)  # in any case: a name that stands twice means one thing now
+        if not own:
+            del fields["tools"]
+            fields.pop("tool_choice", None)
+    given = bytes(fields.get("input", b""))
+    if _ADDED.search(given) and (items := _field(fields, "input", list[Any])):
         fields["input"] = _raw(_own(items))
 
 
@@ -130,7 +138,7 @@ def _output(dialect: Dialect, fields: _Raw) -> int:
         most, times = config.get("maxOutputTokens"), config.get("candidateCount")
     else:
         names = ("max_completion_tokens", "max_output_tokens", "max_tokens")
-        most = next((one for name in names if (one := _field(fields, name, int))), None)
+        most = max((one for name in names if (one := _field(fields, name, int))), default=None)
         times = _field(fields, "n", int)
     return _bounded(most, UNSTATED_OUTPUT, MOST_OUTPUT) * _bounded(times, 1, 128)
 

@@ -22,7 +22,7 @@ from starlette.types import Receive, Scope, Send
 from bot.domain.answers import Ending
 from bot.domain.chat import Failed
 from bot.domain.errors import BotError
-from bot.domain.models import NANO, Account, Call, Grant, Tokens, cost_nano
+from bot.domain.models import NANO, Account, Call, Caps, Grant, Tokens, cost_nano
 from bot.domain.ports import Clock
 from bot.gateway import apis, asked, replies
 from bot.gateway.asked import Asked
@@ -115,6 +115,7 @@ class Proxy:
         self._key = grant.key.reveal().encode() if grant.key is not None else b""
         self._room = asyncio.Semaphore(limits.calls)
         self._working: set[asyncio.Task[None]] = set()
+        self._open = True
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -130,6 +131,9 @@ class Proxy:
                 body = await _body(scope, receive, self._limits.request_bytes)
             except _Gone:
                 return
+            if not self._open:  # whoever waited for room comes too late
+                await reply.fail(503, Failed(Ending.KILLED, "the gateway has closed"))
+                return
             work = asyncio.create_task(self._answer(match, scope, body, reply))
             self._working.add(work)
             work.add_done_callback(self._working.discard)
@@ -142,7 +146,8 @@ class Proxy:
                 work.result()  # so that a fault of ours does not pass in silence
 
     async def cut(self) -> None:
-        """End the calls under way, each with an error for its agent."""
+        """Take no more calls, and end those under way, each with an error for its agent."""
+        self._open = False
         working = set(self._working)
         for work in working:
             work.cancel()
@@ -190,7 +195,7 @@ class Proxy:
             at=self._clock.now(),
             model=ask.model[:_SHOWN],
             tokens=ask.estimate,
-            cost_nano=cost_nano(ask.estimate, self._grant.price),
+            cost_nano=cost_nano(ask.estimate, self._grant.price_of(ask.model)),
         )
 
     def _read(self, match: apis.Match, body: bytes | None) -> Asked:
@@ -209,6 +214,13 @@ class Proxy:
                 f"the model {ask.model[:_SHOWN]!r} is not among those of this backend (`models`)"
             )
             raise _Refused(404, Failed(Ending.NOT_FOUND, words))
+        unpriced = match.route.paid and self._grant.price_of(ask.model) is None
+        if unpriced and self._grant.caps != Caps():
+            words = (
+                f"no price is known for the model {ask.model[:_SHOWN]!r}, and [budget] sets a cap: "
+                "name it in [prices]"
+            )
+            raise _Refused(404, Failed(Ending.NOT_FOUND, words))
         return ask
 
     async def _reserve(self, call: Call) -> None:
@@ -219,7 +231,8 @@ class Proxy:
             words = f"the budget cannot be read now: {error}"
             raise _Refused(503, Failed(Ending.UNAVAILABLE, words)) from error
         if full is not None:
-            failed = Failed(Ending.BUDGET, _full(full, call))
+            wait = None if full.until is None else (full.until - call.at).total_seconds()
+            failed = Failed(Ending.BUDGET, _full(full, call), retry_after_s=wait)
             raise _Refused(402, failed, cap=f"budget.{full.setting}")
 
     async def _carry(self, ask: Asked, scope: Scope, reply: Reply, seen: _Seen) -> None:
@@ -250,7 +263,7 @@ class Proxy:
         kept = {
             name.decode("latin-1"): value.decode("latin-1")
             for name, value in scope["headers"]
-            if name.decode("latin-1").startswith(_HEADERS)
+            if name.decode("latin-1").startswith(_HEADERS) and value.isascii()
         }
         # Uncompressed, so that tokens can be read in passing and nothing small unfolds.
         kept |= {"content-type": "application/json", "accept-encoding": "identity"}
@@ -319,7 +332,7 @@ class Proxy:
         return msgspec.structs.replace(
             call,
             tokens=tokens,
-            cost_nano=cost_nano(tokens, self._grant.price),
+            cost_nano=cost_nano(tokens, self._grant.price_of(call.model)),
             estimated=seen.spending and not seen.meter.complete,
             status=status,
             ending=failed.ending if failed else None,
@@ -387,7 +400,10 @@ def _query(scope: Scope) -> str:
 
 def _full(account: Account, call: Call) -> str:
     cap, more = (account.cap_nano or 0) / NANO, (call.cost_nano or 0) / NANO
+    anew = (
+        "" if account.until is None else f"; it begins anew at {account.until:%Y-%m-%d %H:%M} UTC"
+    )
     return (
         f"the budget of {account.name} is {cap:g} USD (budget.{account.setting}), and this call, "
-        f"which may cost {more:.4f} USD, would exceed it"
+        f"which may cost {more:.4f} USD, would exceed it{anew}"
     )

@@ -4,12 +4,14 @@ from collections.abc import Iterable
 
 from starlette.types import Send
 
+from bot.domain.answers import Ending
 from bot.domain.chat import Failed
 from bot.domain.models import Api
 from bot.gateway import apis
 from bot.gateway.apis import Dialect
 
 Headers = list[tuple[bytes, bytes]]
+OUR_CAP = "x-regreen-cap"  # a 402 of ours, and no vendor's
 _JSON = (b"content-type", b"application/json")
 _NO_RETRY = (b"x-should-retry", b"false")  # the clients of OpenAI and Anthropic heed it
 _PASSED = (
@@ -63,8 +65,11 @@ class Reply:
             await self.more(words)
             await self.end()
             return
-        wait = failed.retry_after_s
-        headers = [] if wait is None else [(b"retry-after", b"%d" % round(wait))]
+        headers: Headers = []
+        if failed.ending is Ending.BUDGET:  # for a day or for ever: no agent shall wait
+            headers.append((OUR_CAP.encode(), b"true"))
+        elif failed.retry_after_s is not None:
+            headers.append((b"retry-after", b"%d" % round(failed.retry_after_s)))
         if status < 500:  # noqa: PLR2004  # HTTP's own bound
             headers.append(_NO_RETRY)
         await self.whole(status, headers, apis.error(self._api, status, failed.detail))

@@ -23,7 +23,7 @@ from bot.backends.registry import BACKENDS, Registry
 from bot.backends.run import witnessed
 from bot.config.schema import BackendConfig, Configuration, SandboxConfig
 from bot.domain.answers import Answer, Ending
-from bot.domain.models import Api, Call, Caps, Origin, Tokens
+from bot.domain.models import Api, Call, Caps, Origin, Price, PriceOf, Tokens
 from bot.domain.ports import ORDINARY, Sandbox, Terms
 from bot.domain.values import PullRef, Purpose, Question, Remote, Secret, Usage
 from bot.gateway.chat import Chat
@@ -353,12 +353,14 @@ def test_the_gateway_counts_tokens_money_and_the_wait():
 )
 def test_the_gateway_is_told_where_a_backend_may_call(config, api, base_url):
     keyed = replace(config, api_key=Secret("k"), models=("m",), price_in=1.0, price_out=2.0)
-    grant = endpoints.grant(keyed, config.backend_type, ORIGIN, Caps(per_day_usd=1.0))
+    whole = Configuration(budget=Caps(per_day_usd=1.0), prices=(PriceOf("m*", Price(9.0, 9.0)),))
+    grant = endpoints.grant(keyed, config.backend_type, ORIGIN, whole)
     assert not isinstance(grant, Answer)
     assert (grant.api, grant.key, grant.models) == (api, Secret("k"), ("m",))
     assert grant.base_url == (base_url or "https://api.anthropic.com")
     assert grant.price == keyed.price
     assert grant.caps.per_day_usd == 1.0
+    assert (grant.price_of("m"), grant.price_of("m-2")) == (keyed.price, Price(9.0, 9.0))
 
 
 def end(config: BackendConfig, tree: Path, sandbox: Sandbox | None = None, **given) -> Answer:

@@ -1,0 +1,61 @@
+"""`[prices."MODEL"]`: what models cost, for every backend that states no price of its own.
+
+A table's name is a pattern as in file names; the longest one that fits a model is meant. A name
+with dots that was not quoted arrives as nested tables and is put together again.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+from bot.config import shapes
+from bot.config.document import Document, KeyPath
+from bot.config.schema import BackendConfig
+from bot.domain.errors import ConfigError
+from bot.domain.models import Price, PriceOf, listed
+from bot.domain.values import Value
+
+SECTION = "prices"
+
+
+class PriceKeys(Value, frozen=True, rename={"input": "in", "output": "out"}):
+    """One `[prices."MODEL"]`; USD per million tokens."""
+
+    input: shapes.PerMillion
+    output: shapes.PerMillion
+    cache_read: shapes.PerMillion | None = None
+    cache_write: shapes.PerMillion | None = None
+
+
+_KEYS = PriceKeys.__struct_encode_fields__
+
+
+def read(file: Document, warnings: list[str]) -> tuple[PriceOf, ...]:
+    """Return the price list of *file*, or raise `ConfigError` naming file and line."""
+    found = []
+    for path, values in _tables(file, (SECTION,), shapes.table(file, (SECTION,))):
+        one = shapes.fit(file, path, values, PriceKeys)
+        warnings += shapes.unknown(file, path, values, _KEYS)
+        price = Price(one.input, one.output, one.cache_read, one.cache_write)
+        found.append(PriceOf(".".join(path[1:]), price))
+    return tuple(found)
+
+
+def priced(backend: BackendConfig, prices: tuple[PriceOf, ...]) -> BackendConfig:
+    """Return *backend* with the price that the list has for its model."""
+    return replace(backend, list_price=listed(prices, backend.model))
+
+
+def _tables(
+    file: Document, path: KeyPath, table: Mapping[str, Any]
+) -> Iterator[tuple[KeyPath, dict[str, Any]]]:
+    """Yield each model's table with its place."""
+    for name, one in table.items():
+        at = (*path, name)
+        if not isinstance(one, dict):
+            text = f'must be a table such as [{SECTION}."gpt-*"], not {shapes.shown(one)}'
+            raise ConfigError(f"{file.where(at)}: {'.'.join(at)} {text}")
+        inner = {key: value for key, value in one.items() if isinstance(value, dict)}
+        if not inner or len(inner) < len(one):
+            yield at, {key: value for key, value in one.items() if key not in inner}
+        yield from _tables(file, at, inner)
