@@ -28,7 +28,7 @@ from bot.gateway import apis, asked, replies
 from bot.gateway.asked import Asked
 from bot.gateway.books import Books
 from bot.gateway.events import Events, hidden, unspoken
-from bot.gateway.reply import Reply, passed
+from bot.gateway.reply import Left, Reply, passed
 from bot.gateway.upstream import FAULTS, UNSENT, Upstream, fault, host
 from bot.gateway.usage import Meter
 
@@ -123,7 +123,7 @@ class Proxy:
         if match is None:
             nowhere = f"the gateway leads to no {scope['method']} {scope['path'][:_SHOWN]}"
             failed = Failed(Ending.NOT_FOUND, nowhere)
-            await Reply(send, self._grant.api, apis.Dialect.CHAT).fail(404, failed)
+            await _tried(Reply(send, self._grant.api, apis.Dialect.CHAT).fail(404, failed))
             return
         reply = Reply(send, self._grant.api, match.route.dialect)
         async with self._room:
@@ -132,7 +132,7 @@ class Proxy:
             except _Gone:
                 return
             if not self._open:  # whoever waited for room comes too late
-                await reply.fail(503, Failed(Ending.KILLED, "the gateway has closed"))
+                await _tried(reply.fail(503, Failed(Ending.KILLED, "the gateway has closed")))
                 return
             work = asyncio.create_task(self._answer(match, scope, body, reply))
             self._working.add(work)
@@ -178,7 +178,7 @@ class Proxy:
             seen.spending = seen.spending and not isinstance(error, UNSENT)
             seen.failed = fault(error, self._host, self._limits.silence_s)
             await _tried(reply.fail(_STATUSES[seen.failed.ending], seen.failed))
-        except asyncio.CancelledError:
+        except (asyncio.CancelledError, Left):
             cut = Failed(Ending.KILLED, "the call was cut off")
             if not seen.meter.finished:  # else the agent had all it wanted
                 seen.failed = seen.failed or cut
@@ -380,7 +380,7 @@ async def _beginning(response: httpx.Response, most: int, meter: Meter) -> bytes
 
 async def _tried(telling: Awaitable[None]) -> None:
     """Tell the agent what happened, unless it does not listen."""
-    with suppress(TimeoutError):
+    with suppress(TimeoutError, Left):
         async with asyncio.timeout(_TELL_S):
             await telling
 

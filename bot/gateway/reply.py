@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from starlette.types import Send
+from starlette.types import Message, Send
 
 from bot.domain.answers import Ending
 from bot.domain.chat import Failed
@@ -26,6 +26,10 @@ _PASSED = (
 )
 
 
+class Left(Exception):
+    """The agent hung up before its answer was whole."""
+
+
 class Reply:
     """The answer to one request; it knows how far it got."""
 
@@ -40,7 +44,7 @@ class Reply:
         """Send a reply that is there as a whole."""
         await self._start(status, [_JSON, (b"content-length", b"%d" % len(body)), *headers])
         self._done = True
-        await self._send({"type": "http.response.body", "body": body})
+        await self._put({"type": "http.response.body", "body": body})
 
     async def stream(self, headers: Headers) -> None:
         """Begin a stream of events."""
@@ -49,12 +53,12 @@ class Reply:
 
     async def more(self, events: bytes) -> None:
         """Send whole events."""
-        await self._send({"type": "http.response.body", "body": events, "more_body": True})
+        await self._put({"type": "http.response.body", "body": events, "more_body": True})
 
     async def end(self) -> None:
         """End the stream."""
         self._done = True
-        await self._send({"type": "http.response.body", "body": b""})
+        await self._put({"type": "http.response.body", "body": b""})
 
     async def fail(self, status: int, failed: Failed) -> None:
         """Say what failed, in the way that is still open: a status, or the stream's last event."""
@@ -76,7 +80,13 @@ class Reply:
 
     async def _start(self, status: int, headers: Headers) -> None:
         self.status = status
-        await self._send({"type": "http.response.start", "status": status, "headers": headers})
+        await self._put({"type": "http.response.start", "status": status, "headers": headers})
+
+    async def _put(self, message: Message) -> None:
+        try:
+            await self._send(message)
+        except RuntimeError as error:  # the connection was closed, and nobody has heard of it yet
+            raise Left from error
 
 
 def passed(headers: Iterable[tuple[bytes, bytes]]) -> Headers:

@@ -90,7 +90,11 @@ class Door:
 
 
 class _Connection(HttpToolsProtocol):
-    """An agent's connection. The parser bounds no head, so an endless one would fill the memory."""
+    """An agent's connection, within bounds that the server does not set.
+
+    The parser bounds no head, so an endless one would fill the memory. And of two requests on the
+    wire at one time only the later one would hear that the agent has hung up: no agent sends them.
+    """
 
     _around = 0  # bytes of the request so far that are no body
 
@@ -103,6 +107,14 @@ class _Connection(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         self._around = 0
         super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        before = self.cycle
+        super().on_headers_complete()
+        if self.pipeline:
+            self.pipeline.clear()
+            self.cycle = before
+            self.transport.abort()
 
     def on_body(self, body: bytes) -> None:
         self._around -= len(body)

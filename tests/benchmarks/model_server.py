@@ -25,6 +25,7 @@ from bot.store.migrate import migrate
 from tests.benchmarks.server import serve
 
 WORDS = "The test expects a sum and the function subtracts; the operator is wrong. "
+ORIGIN = Origin("run", 1, PullRef("octo/hello", 7), "1", "codex")
 PAUSE_S = 0.004  # 250 pieces in a second: several times faster than models write
 
 
@@ -76,9 +77,8 @@ def gateway(folder: Path, url: str) -> None:
     migrate(database)
     over = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: over.set())
-    origin = Origin("run", 1, PullRef("octo/hello", 7), "1", "codex")
     caps = Caps(1e6, 1e6, 1e6, 1e6, 1e6)
-    grant = Grant(origin, Api.OPENAI, url, Secret("sk-benchmark"), Price(1.25, 10.0), caps)
+    grant = Grant(ORIGIN, Api.OPENAI, url, Secret("sk-benchmark"), Price(1.25, 10.0), caps)
     server = Gateway(SqlLedger(database), SystemClock(), Silence())
     server.start()
     with server.open(grant) as door:

@@ -22,6 +22,7 @@ HOMES = {
     "dbos": {"bot.runtime"},
     "dotenv": {"bot.config.load"},
     "github": {"bot.github"},
+    "httpcore": {"bot.gateway"},
     "httpx": {"bot.gateway", "bot.github", "bot.simulator", "bot.backends"},
     "jwt": {"bot.github", "bot.simulator"},
     "matplotlib": {"bot.cli.fleet_plot"},
