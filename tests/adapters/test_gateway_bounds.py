@@ -108,6 +108,7 @@ def test_two_requests_on_the_wire_at_one_time_end_both():
         opened(a_grant(upstream.url)) as gate,
         socket.socket(socket.AF_UNIX) as connection,
     ):
+        connection.settimeout(WAIT_S)
         connection.connect(str(gate.door.socket))
         connection.sendall(first)
         assert b"200" in connection.recv(65_536)
