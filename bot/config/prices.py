@@ -21,8 +21,8 @@ SECTION = "prices"
 class PriceKeys(Value, frozen=True, rename={"input": "in", "output": "out"}):
     """One `[prices."MODEL"]`; USD per million tokens."""
 
-    input: shapes.PerMillion
-    output: shapes.PerMillion
+    input: shapes.PerMillion | None = None
+    output: shapes.PerMillion | None = None
     cache_read: shapes.PerMillion | None = None
     cache_write: shapes.PerMillion | None = None
 
@@ -36,6 +36,8 @@ def read(file: Document, warnings: list[str]) -> tuple[PriceOf, ...]:
     for path, values in _tables(file, (SECTION,), shapes.table(file, (SECTION,))):
         one = shapes.fit(file, path, values, PriceKeys)
         warnings += shapes.unknown(file, path, values, _KEYS)
+        if one.input is None or one.output is None:
+            raise ConfigError(f"{file.where(path)}: {'.'.join(path)} needs both in and out")
         price = Price(one.input, one.output, one.cache_read, one.cache_write)
         found.append(PriceOf(".".join(path[1:]), price))
     return tuple(found)
