@@ -236,7 +236,11 @@ class Proxy:
             raise _Refused(402, failed, cap=f"budget.{full.setting}")
 
     async def _carry(self, ask: Asked, scope: Scope, reply: Reply, seen: _Seen) -> None:
-        """Carry the request to the vendor, and the reply back."""
+        """Carry the request to the vendor, and the reply back.
+
+        The agent's last word is the last thing that is waited for: when it asks again, this call
+        is being settled already.
+        """
         address = apis.address(self._grant.base_url, ask.match.below)
         if query := _query(scope):
             address += f"?{query}"
@@ -283,6 +287,7 @@ class Proxy:
         if not Meter().read(body):  # a page of some proxy on the way
             body = apis.error(self._grant.api, status, seen.failed.detail)
         seen.first_byte_s = time.monotonic() - seen.arrived
+        await response.aclose()
         await reply.whole(status, self._passed(response), body)
 
     async def _whole(self, response: httpx.Response, reply: Reply, seen: _Seen) -> None:
@@ -300,6 +305,7 @@ class Proxy:
             raise _Refused(424, Failed(Ending.INVALID, words))
         seen.failed = seen.meter.failure
         seen.first_byte_s = time.monotonic() - seen.arrived
+        await response.aclose()
         await reply.whole(response.status_code, self._passed(response), body)
 
     async def _stream(self, response: httpx.Response, reply: Reply, seen: _Seen) -> None:
@@ -320,6 +326,7 @@ class Proxy:
             seen.meter.watch(rest)
             await reply.more(rest)
         seen.failed = seen.meter.failure
+        await response.aclose()
         await reply.end()
 
     def _passed(self, response: httpx.Response) -> list[tuple[bytes, bytes]]:

@@ -157,6 +157,18 @@ def test_no_bytes_upset_a_meter(noise: bytes):
         pytest.param(b"data: x\n\n" * 4000, Tokens(500, 2000), id="no more than was estimated"),
         pytest.param(line(MESSAGE), Tokens(510, len(line(MESSAGE)) // 4, 200, 300), id="begun"),
         pytest.param(line({"error": {"message": "no"}}), Tokens(), id="an error is free"),
+        pytest.param(
+            line({"type": "response.created", "response": {"usage": None}})
+            + line({"type": "response.failed", "response": {"error": {"code": "x"}}}),
+            Tokens(),
+            id="also after a greeting",
+        ),
+        pytest.param(
+            (written := line({"choices": [{"delta": {"content": "x" * 400}}]}))
+            + (broke := line({"error": {"message": "no"}})),
+            Tokens(500, len(written + broke) // 4),
+            id="but not after half an answer",
+        ),
     ],
 )
 def test_a_reply_that_broke_off_is_counted_by_what_was_seen(watched: bytes, tokens: Tokens):
