@@ -20,6 +20,7 @@ from bot.backends import endings
 from bot.backends.aside import put_aside
 from bot.backends.base import QUIET_S, Agent, Backend, Invocation, Job, Worker
 from bot.backends.homes import Home, Homes
+from bot.backends.tree import remove
 from bot.config.schema import BackendConfig
 from bot.domain.answers import Answer, Ending
 from bot.domain.errors import BotError, TryLater
@@ -239,4 +240,7 @@ def _prompt(job: Job, invocation: Invocation) -> Iterator[None]:
             file.write(invocation.stdin.encode(errors="replace"))
         yield
     finally:
-        path.unlink(missing_ok=True)
+        if path.is_dir() and not path.is_symlink():  # what the agent made in its place
+            remove(path)
+        else:
+            path.unlink(missing_ok=True)

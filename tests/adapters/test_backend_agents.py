@@ -589,6 +589,16 @@ def test_an_agent_gets_the_prompt_a_home_and_the_gateways_address(sandbox_for, t
 
 
 @either
+def test_what_an_agent_makes_of_its_prompts_file_is_gone(sandbox_for, tmp_path, tree):
+    script = 'for one in .regreen-prompt-*; do rm "$one"; mkdir "$one"; touch "$one/x"; done\n'
+    bin_ = program(tmp_path, script, "mender")
+    config = BackendConfig("mine", "command", "m", command="mender [prompt_file]")
+    answer = end(config, tree, sandbox_for(bin_))
+    assert answer.ending is Ending.EDITED, answer.detail
+    assert texts(tree) == {"a.py": "x = 1\n"}
+
+
+@either
 def test_settings_lie_in_the_home_of_the_agent(sandbox_for, tmp_path, tree):
     script = 'cp "$HOME/.gemini/settings.json" seen; ls -A >> seen'
     run(sandbox_for(program(tmp_path, script, "gemini")), tree, cli="gemini")

@@ -218,6 +218,23 @@ def test_a_spent_subscription_is_told_from_a_short_limit():
 
 
 @pytest.mark.parametrize(
+    ("value", "wait"),
+    [
+        ("7", 7.0),
+        ("Fri, 02 Jan 2026 00:00:30 GMT", 30.0),
+        ("Thu, 01 Jan 2026 00:00:00 GMT", 0.0),
+        ("Fri, 02 Jan 2026 00:00:30 +99999999999999999999", None),
+        ("Fri, 02 Jan 99999 00:00:30 GMT", None),
+        ("9" * 400, None),
+        ("soon", None),
+    ],
+)
+def test_a_wait_is_read_by_the_replys_own_clock(value: str, wait: float | None):
+    headers = {"retry-after": value, "date": "Fri, 02 Jan 2026 00:00:00 GMT"}
+    assert replies.refused(429, headers, b"{}").retry_after_s == wait
+
+
+@pytest.mark.parametrize(
     ("api", "base", "path", "address"),
     [
         (Api.OPENAI, "https://a.example/v1", "/v1/responses", "https://a.example/v1/responses"),
