@@ -53,6 +53,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Regreen]:
         yield started
 
 
+@pytest.mark.xdist_group("payloads")  # one server for all
 @pytest.mark.parametrize("path", recordings())
 def test_a_recorded_delivery_is_answered(server: Regreen, path: Path):
     answers: dict[str, list[int]] = {}

@@ -13,6 +13,7 @@ from bot.failures.evidence import matches
 from bot.failures.region import regions
 
 SHARED = os.environ.get("REGREEN_SHARED", "")  # noqa: TID251 (a test reads where its material lies)
+pytestmark = pytest.mark.xdist_group("corpus")  # it is classified once
 STRICT = 0.95
 ALSO_OK = 0.98
 CALIBRATION_ERROR = 0.05

@@ -208,6 +208,7 @@ def played():
     }
 
 
+@pytest.mark.xdist_group("fleet")  # it is played once
 @pytest.mark.parametrize("target", TARGETS, ids=lambda target: target.measure)
 def test_the_routing_meets_its_targets_over_the_built_in_scenarios(played, target):
     sums = total(ours for ours, _ in played.values())
@@ -220,6 +221,7 @@ def test_plain_retries_do_not():
     assert not TARGETS[0].met(plain)
 
 
+@pytest.mark.xdist_group("fleet")
 @pytest.mark.parametrize("name", [scenario.name for scenario in SCENARIOS])
 def test_nothing_is_lost_and_less_time_than_by_plain_retries(played, name):
     ours, plain = played[name]

@@ -11,6 +11,8 @@ import yaml
 from bot.config import backends, build, load, sections, shapes
 from handlers import payloads
 
+pytestmark = pytest.mark.xdist_group("house")  # the sources are read once
+
 ROOT = Path(__file__).parents[2]
 SOURCES = sorted([*ROOT.glob("bot/**/*.py"), *ROOT.glob("handlers/**/*.py")])
 TESTS = sorted(ROOT.glob("tests/**/*.py"))

@@ -175,7 +175,7 @@ class Regreen:
                 raise AssertionError(
                     f"waited {timeout_s} s for {what}; the log ends:\n{self.log[-6000:]}"
                 )
-            time.sleep(0.05)
+            time.sleep(0.1)
 
 
 @contextmanager
