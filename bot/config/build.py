@@ -76,7 +76,7 @@ def build(file: Document, environ: Mapping[str, str]) -> tuple[Configuration, Se
     own = _own(file, environ, warnings)
     named = drains.read(file, warnings)
     found = backends.read(file, environ, (*named.mentions(), *chains.mentions(own)))
-    price_list = prices.read(file, warnings)
+    price_list, listing = prices.read(file, warnings)
     found = backends.priced(found, price_list)
     resolved = drains.resolve(file, named, found.by_name, warnings)
     routes, frameworks = routing.read(file, own, found.by_name, found.fallback, warnings)
@@ -90,7 +90,7 @@ def build(file: Document, environ: Mapping[str, str]) -> tuple[Configuration, Se
     budget = msgspec.convert(own.under("budget"), Caps)
     if budget != Caps():
         _all_priced(file, found)
-    settings = own | named.settings | found.settings
+    settings = own | named.settings | found.settings | listing
     configuration = Configuration(
         policy=policy,
         backends=found.by_name,

@@ -10,6 +10,7 @@ from typing import Any
 
 from bot.config import shapes
 from bot.config.document import Document, KeyPath
+from bot.config.layers import Settings, layer
 from bot.config.schema import BackendConfig
 from bot.domain.errors import ConfigError
 from bot.domain.models import Price, PriceOf, listed
@@ -30,9 +31,9 @@ class PriceKeys(Value, frozen=True, rename={"input": "in", "output": "out"}):
 _KEYS = PriceKeys.__struct_encode_fields__
 
 
-def read(file: Document, warnings: list[str]) -> tuple[PriceOf, ...]:
-    """Return the price list of *file*, or raise `ConfigError` naming file and line."""
-    found = []
+def read(file: Document, warnings: list[str]) -> tuple[tuple[PriceOf, ...], Settings]:
+    """Return the price list of *file* and who said what, or raise `ConfigError`."""
+    found, said, places = [], {}, {}
     for path, values in _tables(file, (SECTION,), shapes.table(file, (SECTION,))):
         one = shapes.fit(file, path, values, PriceKeys)
         warnings += shapes.unknown(file, path, values, _KEYS)
@@ -40,7 +41,10 @@ def read(file: Document, warnings: list[str]) -> tuple[PriceOf, ...]:
             raise ConfigError(f"{file.where(path)}: {'.'.join(path)} needs both in and out")
         price = Price(one.input, one.output, one.cache_read, one.cache_write)
         found.append(PriceOf(".".join(path[1:]), price))
-    return tuple(found)
+        for key in values.keys() & set(_KEYS):
+            name = ".".join((*path, key))
+            said[name], places[name] = values[key], file.where((*path, key))
+    return tuple(found), layer(said, places)
 
 
 def priced(backend: BackendConfig, prices: tuple[PriceOf, ...]) -> BackendConfig:

@@ -42,6 +42,7 @@ def test_the_list_is_read_with_and_without_quotes():
         PriceOf("*sonnet*", SONNET),
     )
     assert found.warnings == ()
+    assert found.origin["prices.gpt-5.1-mini.in"] == "llm_config.toml:8"
     assert list(found.backends) == ["mine"], "a model is no backend"
 
 
