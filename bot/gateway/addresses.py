@@ -7,7 +7,6 @@ Shapes: https://platform.openai.com/docs/guides/images-vision,
 https://docs.claude.com/en/docs/build-with-claude/vision, https://ai.google.dev/api/caching#FileData
 """
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,11 +15,12 @@ from bot.gateway.apis import Dialect
 FIELDS = ("contents", "input", "messages", "system", "systemInstruction", "system_instruction")
 WORDS = "(An address stood here. Nothing is fetched: show what it leads to.)"
 
+ESCAPE = rb"\u00"  # how the escape of a plain letter begins
 _KEYS = ("image_url", "video_url", "audio_url", "file_url", "fileUri", "file_uri")
 _INNER = ("url", "file_url", "file_data", "fileUri", "file_uri")
 _OUTER = (*_KEYS, "file", "fileData", "file_data", "source")
-# Names that may matter. Any letter may be written as an escape; then one has to look.
-_NAMED = re.compile(rb'"(?:' + "|".join((*_KEYS, *_INNER)).encode() + rb')"|\\u00')
+# How the names end. Any letter may be written as an escape; then one has to look.
+_NAMED = (b'url"', b'uri"', b'Uri"', b'file_data"', ESCAPE)
 _ARGUMENTS = frozenset({"args", "arguments"})  # a tool's own affair
 _REPLACED: Mapping[Dialect, Mapping[str, str]] = {
     Dialect.CHAT: {"type": "text"},
@@ -32,7 +32,7 @@ _REPLACED: Mapping[Dialect, Mapping[str, str]] = {
 
 def may_name(raw: bytes) -> bool:
     """Tell whether there may be an address in *raw*, so that it is worth a look."""
-    return _NAMED.search(raw) is not None
+    return any(end in raw for end in _NAMED)
 
 
 def without(value: Any, dialect: Dialect) -> Any:

@@ -9,7 +9,6 @@ a token dearer than the price that is known.
 """
 
 import fnmatch
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -59,8 +58,7 @@ _HOSTED_GEMINI = frozenset(
         "urlcontext",
     }
 )
-# Codex also sends tools as items of the conversation. Any letter may be written as an escape.
-_ADDED = re.compile(rb"additional_tools|\\u00")
+_ADDED = (b"additional_tools", addresses.ESCAPE)
 _NOTHING = msgspec.Raw(b"null")
 _Raw = dict[str, msgspec.Raw]
 _T = TypeVar("_T")
@@ -120,9 +118,11 @@ def _leave_out_hosted(fields: _Raw) -> None:
         if not own:
             del fields["tools"]
             fields.pop("tool_choice", None)
+    # Codex also sends tools as items of the conversation.
     given = fields.get("input", _NOTHING)
-    if _ADDED.search(bytes(given)) and isinstance(items := msgspec.json.decode(given), list):
-        fields["input"] = _raw(_own(items))
+    if any(one in bytes(given) for one in _ADDED):
+        items = msgspec.json.decode(given)
+        fields["input"] = _raw(_own(items)) if isinstance(items, list) else given
 
 
 def _leave_out_addresses(fields: _Raw, dialect: Dialect) -> None:
