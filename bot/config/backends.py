@@ -120,8 +120,13 @@ def read(
 def priced(found: Backends, price_list: tuple[PriceOf, ...]) -> Backends:
     """Return the same backends with the prices that the list has for their models."""
     by_name = {name: prices.priced(one, price_list) for name, one in found.by_name.items()}
-    primary = tuple(prices.priced(one, price_list) for one in found.primary)
-    fallback = tuple(prices.priced(one, price_list) for one in found.fallback)
+
+    def same(one: BackendConfig) -> BackendConfig:
+        """Return a backend of a chain: the one of that name, unless it is described by itself."""
+        own = one is not found.by_name.get(one.name)
+        return prices.priced(one, price_list) if own else by_name[one.name]
+
+    primary, fallback = (tuple(map(same, chain)) for chain in (found.primary, found.fallback))
     return replace(found, by_name=by_name, primary=primary, fallback=fallback)
 
 

@@ -85,6 +85,13 @@ def test_the_fallback_and_the_chain_know_the_price_too():
     assert lane.price_usd == pytest.approx((60_000 * 3 + 4_000 * 15) / 1e6)
 
 
+def test_a_backend_that_a_chain_names_stays_that_backend():
+    text = KEYED.format("gpt-5") + "[backend]\norder = ['mine']\n"
+    found = configured(LIST + text + "[backend_for_failed_pr]\norder = ['mine']\n")
+    assert found.fallback == (found.backends["mine"],)
+    assert found.policy.routing.fallback_lanes == ()
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
