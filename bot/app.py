@@ -15,6 +15,8 @@ import structlog
 from starlette.applications import Starlette
 
 from bot.backends.registry import Registry
+from bot.config.load import environment
+from bot.config.rewrite import EngineFile
 from bot.config.schema import Configuration, SandboxConfig, Server
 from bot.config.watch import Watched
 from bot.domain.errors import ConfigError, NeedsPerson
@@ -40,7 +42,7 @@ from bot.store.nodes import node as become_node
 from bot.store.runs import SqlRuns
 from bot.telemetry import sentry
 from bot.telemetry.metrics import PrometheusTelemetry
-from bot.web.api import approvals, classify
+from bot.web.api import approvals, classify, engine_settings
 from bot.web.api import runs as run_routes
 from bot.web.app import Application, application
 from bot.web.webhooks import Webhooks
@@ -200,6 +202,9 @@ def build(
             *classify.routes(server.api_token, clock),
             *run_routes.routes(server.api_token, read_run=runs.read, inbox=inbox, clock=clock),
             *approvals.routes(server.api_token, by_gate=runs.by_gate, inbox=inbox, clock=clock),
+            *engine_settings.routes(
+                server.api_token, EngineFile(server.config_path, environment()), ports.audit
+            ),
         ),
     )
     return App(web, database, ports, github, worker)

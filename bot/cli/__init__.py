@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from bot.cli import (
+    backends,
     classify,
     config,
     demo,
@@ -53,7 +54,8 @@ app.command("flaky", help="List the tests that failed without cause.")(flaky.com
 app.command("migrate", help="Bring the database's tables up to date.")(migrate.command)
 app.command("prune", help="Remove logs and artifacts that are over the limits.")(prune.command)
 app.command("replay", help="Hand a stored delivery in again.")(replay.command)
-app.add_typer(config.app, name="config", help="Check and show the settings.")
+app.add_typer(backends.app, name="backends", help="List the backends, and try them.")
+app.add_typer(config.app, name="config", help="Check, show and explain the settings.")
 app.add_typer(runs.app, name="runs", help="List and show runs.")
 
 

@@ -1,16 +1,21 @@
-"""`regreen config check|show`: is the configuration valid, and what is in force by whose word."""
+"""`regreen config check|show|explain`: is it valid, what holds by whose word, and why."""
 
+import difflib
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
+import msgspec
 import typer
 from rich.console import Console
 
 from bot.config import load
+from bot.config.explained import Book, Explained
 from bot.config.layers import Settings
 from bot.config.schema import BackendConfig, Configuration
 from bot.domain.errors import ConfigError
+from bot.telemetry.redact import redactor
 
 app = typer.Typer(no_args_is_help=True, help="Look at the configuration.")
 
@@ -47,6 +52,74 @@ def show(config: File = None, *, as_json: Json = False) -> None:
     for key in settings:
         console.print(f"{key} = {_text(settings.value(key))}", end="  ")
         console.print(f"({settings.origin(key).removeprefix(folder)})", style="dim")
+
+
+@app.command()
+def explain(
+    key: Annotated[
+        str, typer.Argument(help="A setting, such as retry.cap_s; or a section, for all of it.")
+    ],
+    config: File = None,
+    *,
+    as_json: Json = False,
+) -> None:
+    """Say what a setting is, who set it and what it means; exit with 2 when it is unknown."""
+    found, settings = _read(config)
+    book = Book(load.document(found.source), found, settings)
+    told = [_redacted(one) for one in book.look_up(key)]
+    if not told:
+        near = difflib.get_close_matches(key, (*book.keys, *_sections(book)), n=3)
+        hint = f"; did you mean {', '.join(near)}?" if near else ""
+        typer.echo(f"error: {key} is no setting{hint}", err=True)
+        raise typer.Exit(2)
+    if as_json:
+        plain = [_plain(msgspec.to_builtins(one, enc_hook=str)) for one in told]
+        typer.echo(json.dumps(plain, indent=2))
+        return
+    console = Console(highlight=False, markup=False, soft_wrap=True)
+    folder = f"{found.source.parent}/" if found.source else ""
+    if len(told) == 1:
+        _print_one(console, told[0], folder)
+        return
+    for one in told:
+        if one.origin:
+            console.print(f"{one.key} = {_text(one.value)}", end="  ")
+            console.print(f"({_by(one, folder)})", style="dim")
+    if unset := [one.key.rpartition(".")[2] for one in told if not one.origin]:
+        console.print(f"not set: {', '.join(unset)}", style="dim")
+
+
+def _redacted(one: Explained) -> Explained:
+    """Return it without what looks like a secret: options may hold one, too."""
+    redact = redactor()
+    over = tuple((redact(value), by) for value, by in one.over)
+    return replace(one, value=redact(one.value), over=over)
+
+
+def _print_one(console: Console, one: Explained, folder: str) -> None:
+    console.print(f"{one.key} = {_text(one.value)}" if one.origin else f"{one.key} is not set")
+    unit = f", in {one.unit}" if one.unit and one.unit not in one.meaning else ""
+    lines = {
+        "set by": _by(one, folder),
+        "over": "; ".join(f"{_text(value)} ({by.removeprefix(folder)})" for value, by in one.over),
+        "means": f"{one.meaning}{unit}",
+        "holds": one.allowed,
+        "default": one.default,
+        "also set by": ", ".join(one.variables),
+        "note": "; ".join(note.removeprefix(folder) for note in one.notes),
+    }
+    for name, text in lines.items():
+        if text:
+            console.print(f"  {name + ':':<12} {text}")
+
+
+def _by(one: Explained, folder: str) -> str:
+    inherited = f", inherited from {one.inherited}" if one.inherited else ""
+    return f"{one.origin.removeprefix(folder)}{inherited}"
+
+
+def _sections(book: Book) -> set[str]:
+    return {key.rpartition(".")[0] for key in book.keys}
 
 
 def _read(config: Path | None) -> tuple[Configuration, Settings]:

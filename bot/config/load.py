@@ -89,16 +89,22 @@ def explained(
     """Return the configuration, and for each key who said what."""
     env = environment() if environ is None else environ
     source = locate(path, env)
+    found, settings = build(document(source), env)
     if source is None:
-        found, settings = build(Document(FILE), env)
         missing = f"there is no {FILE}: see llm_config.example.toml"
         return replace(found, warnings=(missing, *found.warnings)), settings
+    return replace(found, source=source), settings
+
+
+def document(source: Path | None) -> Document:
+    """Return what a file says, nothing where there is none; or raise `ConfigError`."""
+    if source is None:
+        return Document(FILE)
     try:
         text = source.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{source}: cannot be read: {error}") from error
-    found, settings = build(parse(text, str(source)), env)
-    return replace(found, source=source), settings
+    return parse(text, str(source))
 
 
 def locate(path: Path | None, environ: Mapping[str, str]) -> Path | None:

@@ -191,7 +191,7 @@ class _Running:
     """A thread with an event loop."""
 
     def __init__(self) -> None:
-        factory = uvicorn.Config("", loop="auto").get_loop_factory()
+        factory = uvicorn.Config("", loop="auto", log_config=None).get_loop_factory()
         self._loop = factory() if factory is not None else asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, name="gateway", daemon=True)
         self._thread.start()

@@ -6,6 +6,7 @@ node's name again, at once, and by the other nodes of a PostgreSQL when no proce
 """
 
 import asyncio
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import structlog
@@ -71,6 +72,8 @@ class Engine:
     async def stop(self, timeout_s: int = 10) -> None:
         """Let running steps end for a while, then let go; what is unfinished is recovered later."""
         await asyncio.to_thread(DBOS.destroy, workflow_completion_timeout_sec=timeout_s)
+        # DBOS had made its threads the loop's, and has ended them: others still stop in threads.
+        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor())
 
     async def take(self, event: Event, key: str) -> None:
         """Begin the reaction to an event; the same key begins it once."""

@@ -6,12 +6,15 @@ all: each takes a processor for itself.
 
 import json
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from bot.backends.registry import Registry
+from bot.cli import backends
 from bot.config.schema import BackendConfig, Configuration, SandboxConfig
 from bot.domain.answers import Answer, Ending
 from bot.domain.ports import ORDINARY, Gateway, Terms
@@ -20,7 +23,7 @@ from bot.gateway.chat import Chat
 from bot.simulator.model import Reply, ScriptedModel
 from bot.workspace.sandbox import Bubblewrap
 from tests.support.agents import folder, skip_without
-from tests.support.bubblewrap import skip_without_bubblewrap
+from tests.support.bubblewrap import TOOLS, skip_without_bubblewrap
 from tests.support.gateways import running
 from tests.support.tasks import a_failing_step, a_task, fill, texts
 
@@ -32,6 +35,7 @@ SHELLS = {
     "opencode": ("bash", "command"),
     "qwen": ("run_shell_command", "command"),
 }
+SLOW = ("gemini", "qwen", "opencode", "aider")  # to start
 BLOCK = """\
 calc.py
 ```python
@@ -143,6 +147,37 @@ def test_a_session_goes_on_where_it_ended(stage):
     later = json.dumps([call.body for call in stage.model.calls[calls:]])
     assert "First." in later
     assert "And then?" in later
+
+
+@pytest.mark.parametrize(
+    "stage",
+    [
+        *("codex", "claude"),
+        *(pytest.param(slow, marks=pytest.mark.thorough) for slow in SLOW),
+    ],
+    indirect=True,
+)
+def test_it_mends_a_line_when_it_is_tried(stage, tmp_path):
+    stage.turns(MEND, then=f"I mend it.\n\n{BLOCK}" if stage.cli == "aider" else "Mended.")
+    versioned = stage.cli not in {"claude", "gemini"}
+    url = stage.model.url if versioned else stage.model.url.removesuffix("/v1")
+    config = tmp_path / "llm_config.toml"
+    config.write_text(
+        f'[backends.{stage.cli}]\nmodel = "m"\napi_key = "{KEY}"\nbase_url = "{url}"\n'
+    )
+    env = {
+        "REGREEN_CONFIG": str(config),
+        "REGREEN_DATA_DIR": str(tmp_path / "data"),
+        "PATH": f"{folder()}:{TOOLS}",
+    }
+    listed = CliRunner().invoke(backends.app, ["list", "--json"], env=env)
+    (row,) = json.loads(listed.stdout)
+    assert re.fullmatch(r"\d+\.\d+\.\d+", row["program"]["version"]), row
+    tried = CliRunner().invoke(backends.app, ["test", "--json"], env=env)
+    (told,) = json.loads(tried.stdout)
+    assert (tried.exit_code, told["ok"]) == (0, True), told
+    assert told["edit"]["input_tokens"] > 0
+    assert KEY not in listed.output + tried.output
 
 
 def test_what_the_gateway_saw_is_how_it_ended(stage):

@@ -7,6 +7,7 @@ import re
 import shlex
 import subprocess
 import sys
+import tomllib
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -26,7 +27,7 @@ DEADLINE_S = 240  # the demo's own is shorter
 SECRET = "0f1e2d3c4b5a69788796a5b4c3d2e1f0"
 DOCUMENTS = [ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md")), *sorted(ROOT.glob("deploy/*"))]
 COMMAND = re.compile(r"(?:(?<=bin/)|(?<![\w/.-])(?<!<!-- ))regreen ([a-z][^`#\n]*)")
-SHIPPED = {".py", ".conf", ""}  # code, and the sandbox's /etc
+SHIPPED = {".py", ".conf", ".md", ""}  # code, the sandbox's /etc, and what settings mean
 
 
 def run(
@@ -162,7 +163,7 @@ def test_the_documents_show_commands():
     ("place", "words"), [pytest.param(*one, id=" ".join(one[1])) for one in commands()]
 )
 def test_a_documented_command_exists(place, words):
-    depth = 2 if words[0] in {"config", "runs"} else 1
+    depth = 2 if words[0] in {"backends", "config", "runs"} else 1
     told = CliRunner().invoke(cli.app, [*words[:depth], "--help"], env={"COLUMNS": "200"})
     assert told.exit_code == 0, (place, told.output)
     plain = re.sub(r"\x1b\[[0-9;]*m", "", told.output)
@@ -189,7 +190,7 @@ def test_the_wheel_holds_the_product_and_nothing_else(wheel):
         for path in (ROOT / package).rglob("*")
         if path.is_file() and "__pycache__" not in path.parts
     }
-    assert names == sources
+    assert names == sources | {"bot/config/configuration.md"}
     assert {Path(name).suffix for name in names} <= SHIPPED
     assert "bot/store/migrations/versions/r0001_first.py" in names
 
@@ -217,6 +218,8 @@ def test_the_wheel_works_in_an_environment_of_its_own(wheel, tmp_path):
         in run(tmp_path, (str(own / "regreen"), "--help"), env).stdout
     )
     assert run(tmp_path, (str(own / "regreen"), "migrate"), env).returncode == 0
+    explained = run(tmp_path, (str(own / "regreen"), "config", "explain", "retry.cap_s"), env)
+    assert "the longest wait" in explained.stdout, explained.stderr
 
 
 def test_the_unit_starts_the_server():
@@ -236,6 +239,10 @@ def test_the_containers_fit_together():
     built = ROOT / "deploy" / service["build"]["context"] / service["build"]["dockerfile"]
     copied = re.findall(r"^COPY (.+) \S+$", built.read_text(encoding="utf-8"), re.MULTILINE)
     assert [name for line in copied for name in line.split() if not (ROOT / name).exists()] == []
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    wheel = project["tool"]["hatch"]["build"]["targets"]["wheel"]
+    named = {name for line in copied for name in line.split()}
+    assert {*wheel["packages"], *wheel["force-include"]} <= named
     mounted = {volume.split(":")[1] for volume in service["volumes"]}
     for variable in ("REGREEN_CONFIG", "REGREEN_PRIVATE_KEY"):
         assert str(Path(service["environment"][variable]).parent) in mounted

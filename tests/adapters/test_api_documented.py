@@ -7,9 +7,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from bot.config.rewrite import EngineFile
 from bot.runtime.inbox import Inbox
-from bot.store.memory import MemoryDeliveries, MemoryRuns
-from bot.web.api import approvals, classify, runs
+from bot.store.memory import MemoryAudit, MemoryDeliveries, MemoryRuns
+from bot.web.api import approvals, classify, engine_settings, runs
 from tests.support.api import TOKEN, Stopped
 
 TEXT = (Path(__file__).parents[2] / "docs" / "api.md").read_text(encoding="utf-8")
@@ -20,6 +21,7 @@ SHAPES = {
     ("escalations", "gates", "run_id"): runs.Escalations,
     ("history", "retry_state", "run_id"): runs.Autofix,
     ("plan_deltas", "plans", "run_id"): runs.PlanDeltas,
+    ("chains", "project", "scope", "version"): engine_settings.Shown,
 }
 EXAMPLES = {tuple(sorted(one)): one for block in BLOCKS if (one := json.loads(block))}
 
@@ -37,6 +39,9 @@ def test_every_call_is_documented():
         *classify.routes(TOKEN, clock),
         *runs.routes(TOKEN, read_run=store.read, inbox=inbox, clock=clock),
         *approvals.routes(TOKEN, by_gate=store.by_gate, inbox=inbox, clock=clock),
+        *engine_settings.routes(TOKEN, EngineFile(None, {}), MemoryAudit(clock)),
     ]
-    calls = {f"| `{'POST' if 'POST' in (r.methods or ()) else 'GET'} {r.path}` |" for r in served}
-    assert calls == set(re.findall(r"(?m)^\| `(?:GET|POST) /[^`]*` \|", TEXT))
+    calls = {
+        f"| `{method} {r.path}` |" for r in served for method in (r.methods or set()) - {"HEAD"}
+    }
+    assert calls == set(re.findall(r"(?m)^\| `(?:GET|POST|PUT) /[^`]*` \|", TEXT))

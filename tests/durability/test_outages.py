@@ -124,3 +124,4 @@ def test_a_second_server_on_the_same_sqlite_file_says_why_it_does_not_start(tmp_
     assert ended.returncode not in (0, -9)
     assert "is in use by another Regreen server" in ended.stderr
     assert "Traceback" not in ended.stderr
+    assert "Traceback" not in first.log  # nor when it was stopped

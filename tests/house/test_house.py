@@ -37,7 +37,7 @@ HOMES = {
     "sqlalchemy": {"bot.store"},
     "starlette": {"bot.web", "bot.gateway", "bot.simulator"},
     "subprocess": {"bot.workspace", "bot.simulator"},
-    "tomlkit": {"bot.config.document", "bot.repair"},
+    "tomlkit": {"bot.config.document", "bot.config.rewrite", "bot.repair"},
     "typer": {"bot.cli"},
     "watchfiles": {"bot.config.watch"},
 }

@@ -8,7 +8,7 @@ stored in the inbox, as webhooks are: web and worker may be processes apart.
 import hmac
 import math
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, TypeVar
 from uuid import uuid4
 
@@ -46,10 +46,23 @@ class Refused(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A call by someone who bears the token; `names` are those in its address."""
+    """A call by someone who bears the token; `names` are those in its address.
+
+    `query` is what follows the address, `headers` are by lower-case name.
+    """
 
     names: Mapping[str, str]
     body: bytes
+    query: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """An answer with headers of its own."""
+
+    body: object
+    headers: Mapping[str, str]
 
 
 Answer = Callable[[Call], Awaitable[object]]
@@ -74,7 +87,12 @@ def endpoint(
             return _json(401, {"error": why}, {"www-authenticate": "Bearer"})
         try:
             body = await _body(request, max_body)
-            return _json(status, await answer(Call(request.path_params, body)))
+            told = await answer(
+                Call(request.path_params, body, request.query_params, request.headers)
+            )
+            if isinstance(told, Told):
+                return _json(status, told.body, told.headers)
+            return _json(status, told)
         except Refused as refused:
             return _json(refused.status, refused.told)
         except ClientDisconnect:
