@@ -19,7 +19,7 @@ from bot.config.load import environment
 from bot.config.rewrite import EngineFile
 from bot.config.schema import Configuration, SandboxConfig, Server
 from bot.config.watch import Watched
-from bot.domain.errors import ConfigError, NeedsPerson
+from bot.domain.errors import ConfigError
 from bot.domain.ports import Clock, Node, Ports, Sandbox
 from bot.gateway.chat import Chat
 from bot.gateway.server import Gateway
@@ -50,6 +50,7 @@ from bot.workspace import sandbox as sandboxes
 from bot.workspace.checks import LocalGatekeeper
 from bot.workspace.cleanup import Cleaner
 from bot.workspace.retention import Retention
+from bot.workspace.setup import Setup
 from bot.workspace.toolpath import host_path
 from bot.workspace.upkeep import Upkeep
 from bot.workspace.worktree import GitTrees, Reuse
@@ -141,7 +142,9 @@ def build(
     deliveries, runs = SqlDeliveries(database), SqlRuns(database)
     telemetry = PrometheusTelemetry(runs.count)
     github = connect(server, clock, seconds_between_writes=configuration.policy.write_pause_s)
-    sandbox = _sandbox(configuration.sandbox, role)
+    sandbox = _sandbox(configuration.sandbox, server, role)
+    for note in sandbox.notes():
+        report(f"sandbox: {note}")
     cleaner = Cleaner(server.data_dir)
     trees = GitTrees(
         server.data_dir,
@@ -151,9 +154,11 @@ def build(
         reuse=Reuse(each=0) if sandbox.name == "none" else None,
     )
     trees.sweep()
+    setup = Setup(sandbox, server.data_dir, config=configuration.sandbox, cleaner=cleaner)
     upkeep = Upkeep(
         cleaner.round,
         trees.tidy,
+        setup.round,
         Retention(server.data_dir, lambda: watched.current().retention).round,
     )
     ledger = SqlLedger(database)
@@ -165,7 +170,7 @@ def build(
             comments=github.comments,
             repos=github.repos,
             trees=trees,
-            gatekeeper=LocalGatekeeper(sandbox, server.data_dir),
+            gatekeeper=LocalGatekeeper(sandbox, server.data_dir, setup),
             backends=Registry(
                 watched.current,
                 sandbox,
@@ -194,7 +199,7 @@ def build(
             "database": database.reach,
             "migrations": lambda: pending(database),
             "worker": lambda: _worker_reason(worker),
-            "sandbox": lambda: _sandbox_reason(configuration.sandbox, role),
+            "sandbox": lambda: sandbox.missing() or "",
         },
         metrics=telemetry.render,
         lifespan=_lifespan(inbox, worker, trees, database, github),
@@ -252,19 +257,15 @@ def _worker(
     return Worker(gateway, engine, dispatcher, sweeper, Heartbeat(node))
 
 
-def _sandbox(config: SandboxConfig, role: Role) -> Sandbox:
-    """Choose the sandbox; a process that only takes in deliveries runs nothing and needs none."""
+def _sandbox(config: SandboxConfig, server: Server, role: Role) -> sandboxes.Driver:
+    """Choose the sandbox; a process that only takes in deliveries runs nothing and needs none.
+
+    It is tried from inside once, here: a server whose sandbox does not hold does not start.
+    """
     if role is Role.WEB:
         return sandboxes.NoSandbox(config, host_path())
-    return sandboxes.choose(config)
-
-
-def _sandbox_reason(config: SandboxConfig, role: Role) -> str:
-    try:
-        _sandbox(config, role)
-    except NeedsPerson as error:
-        return str(error)
-    return ""
+    server.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return sandboxes.choose(config, where=server.data_dir)
 
 
 def _worker_reason(worker: Worker | None) -> str:

@@ -1,9 +1,9 @@
 """OpenAI's Codex, headless: `codex exec --json`.
 
 It knows the gateway as a model provider of its own, because it heeds no OPENAI_BASE_URL. Inside our
-sandbox its own is switched off: ours forbids the namespaces that it would make, so every command of
-it would fail while it ends with exit code 0. Every failure ends with exit code 1; the words of
-`turn.failed` tell them apart. `Reconnecting…` is no failure yet.
+sandbox its own is switched off, whatever the options say: ours forbids the namespaces that it would
+make, so every command of it would fail while it ends with exit code 0. Every failure ends with exit
+code 1; the words of `turn.failed` tell them apart. `Reconnecting…` is no failure yet.
 """
 
 import re
@@ -22,9 +22,10 @@ _KEY = "REGREEN_MODEL_KEY"
 _IDLE_MS = 120_000  # without an event of a stream
 _OFF = ("unbounded_connection_retries", "plugins", "apps")
 _SANDBOX = (
-    *("-s", "--sandbox", "--full-auto", "--approve-for-me", "--yolo"),
+    *("-s", "--sandbox", "--approve-for-me", "--yolo"),
     "--dangerously-bypass-approvals-and-sandbox",
 )
+_REFUSED = ("--full-auto", "--search")  # auto-coder's files hold them; `exec` takes them no more
 _ACTS = frozenset({"command_execution", "file_change", "mcp_tool_call", "web_search"})
 _RETRY = re.compile(r"Reconnecting\.\.\. [^(]*\((.*)\)", re.DOTALL)
 
@@ -50,7 +51,8 @@ def read(job: Job, finished: Finished) -> Answer:
 
 
 def _flags(job: Job) -> tuple[Flag, ...]:
-    mode = "danger-full-access" if job.sandbox.name == "bubblewrap" else "workspace-write"
+    inside = job.sandbox.name in {"bubblewrap", "podman", "docker"}
+    mode = "danger-full-access" if inside else "workspace-write"
     provider = (
         f'{{name="regreen",base_url="{job.url}/v1",env_key="{_KEY}",wire_api="responses",'
         f"request_max_retries={job.retries},stream_max_retries={job.retries},"
@@ -60,16 +62,17 @@ def _flags(job: Job) -> tuple[Flag, ...]:
         "approval_policy=never",
         "analytics.enabled=false",
         "check_for_update_on_startup=false",
-        "model_provider=regreen",
-        f"model_providers.regreen={provider}",
     )
+    ours = ("model_provider=regreen", f"model_providers.regreen={provider}")
     return (
         Flag(("--json",), ours=True),
         Flag(("--skip-git-repo-check",), ours=True),  # a tree holds no `.git`
-        Flag(("-s", mode), _SANDBOX),
+        Flag(("-s", mode), _SANDBOX, ours=inside),
         *((Flag(("-m", job.model), ("--model",)),) if job.model else ()),
         *(Flag(("--disable", feature)) for feature in _OFF),
         *(Flag(("-c", setting)) for setting in settings),
+        *(Flag(("-c", setting), ours=True) for setting in ours),
+        *(Flag((word,), barred=True) for word in _REFUSED),
     )
 
 

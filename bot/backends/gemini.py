@@ -26,6 +26,8 @@ _SETTINGS = {
     "security": {"auth": {"selectedType": "gemini-api-key"}},
 }
 _YOLO = ("--yolo", "-y")
+# auto-coder's options end with it; our prompt is on standard input.
+_PROMPT = Flag(("-p", ""), ("--prompt", "-i", "--prompt-interactive"), barred=True)
 _STATUSES = {
     status % 256: status for status in (400, 401, 403, 404, 408, 413, 429, 500, 502, 503, 504, 529)
 }
@@ -40,6 +42,7 @@ def command(job: Job) -> Invocation | Answer:
     flags = (
         Flag(("-o", "stream-json"), ("--output-format",), ours=True),
         Flag(("--approval-mode", approval), _YOLO, ours=bool(job.question)),
+        _PROMPT,
         *((Flag(("-m", job.model), ("--model",)),) if job.model else ()),
         *((Flag(("--resume", job.resume), ("-r",)),) if job.resume else ()),
     )

@@ -5,12 +5,15 @@ applied to the tree all or none. A question it answers in words. The model holds
 and no key.
 """
 
+from collections.abc import Sequence
+
 from bot.backends import context, markers, patches, prompt
 from bot.backends.base import Job
 from bot.backends.endpoints import endpoint
 from bot.backends.patches import Misfit
+from bot.backends.run import once_more
 from bot.backends.tree import TreeView
-from bot.domain.answers import Answer, Ending
+from bot.domain.answers import Answer, DrainMode, Ending
 from bot.domain.chat import Failed, Message
 from bot.domain.values import Usage
 
@@ -33,15 +36,33 @@ new lines
 Paths are relative to the repository's root. All edits are applied, or none. When nothing in the \
 repository needs to change, answer `NO CHANGE NEEDED` and say why."""
 
+_AGAIN = """\
+Your answer could not be applied, and nothing was changed: {fault}
+Answer once more with all the edits, in one of the forms."""
+
 
 def work(job: Job) -> Answer:
-    """Ask the model once, and apply what it answers to a task."""
+    """Ask the model, and apply what it answers to a task.
+
+    An answer that cannot be applied has changed nothing. The model is told why and asked once more.
+    """
+    talk = messages(job)
+    answer, text = _asked(job, talk)
+    if answer.ending is not Ending.INVALID or not text or job.stop():
+        return answer
+    told = _AGAIN.format(fault=prompt.one_line(answer.detail))
+    second, _ = _asked(job, (*talk, Message("assistant", text), Message("user", told)))
+    return once_more(answer, second, DrainMode.FORMAT_RETRY)
+
+
+def _asked(job: Job, talk: Sequence[Message]) -> tuple[Answer, str]:
+    """Return how one call ended, and the model's whole text, "" where there is none to apply."""
     where = endpoint(job.config, job.socket)
     if isinstance(where, Answer):
-        return where
+        return where, ""
     result = job.chat.complete(
         where,
-        messages(job),
+        talk,
         model=job.config.model,
         temperature=job.config.temperature,
         timeout_s=job.config.timeout_s or _TIMEOUT_S,
@@ -50,15 +71,16 @@ def work(job: Job) -> Answer:
     usage = Usage(result.input_tokens, result.output_tokens)
     if isinstance(result, Failed):
         detail = f"{job.config.name}: {result.detail}"
-        return Answer(result.ending, detail=detail, usage=usage, retry_after_s=result.retry_after_s)
+        after_s = result.retry_after_s
+        return Answer(result.ending, detail=detail, usage=usage, retry_after_s=after_s), ""
     if (marker := markers.found(job.config.usage_markers, result.text)) is not None:
         detail = f"{job.config.name} said {marker!r}, a usage marker"
-        return Answer(Ending.USAGE_LIMIT, detail=detail, usage=usage)
+        return Answer(Ending.USAGE_LIMIT, detail=detail, usage=usage), ""
     if job.question:
-        return Answer(Ending.NO_CHANGE, text=result.text, usage=usage)
+        return Answer(Ending.NO_CHANGE, text=result.text, usage=usage), ""
     ending, detail = _applied(job, result.text)
     text = prompt.clean(result.text)[:_TOLD]
-    return Answer(ending, text=text, detail=detail, usage=usage)
+    return Answer(ending, text=text, detail=detail, usage=usage), result.text
 
 
 def messages(job: Job) -> tuple[Message, ...]:

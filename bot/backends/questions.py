@@ -73,6 +73,14 @@ def answered(name: str, question: Question, answer: Answer) -> Answer:
     )
 
 
+def again(posed: str, answer: Answer) -> str:
+    """Return the question for a second time, with what was wrong with the answer."""
+    return (
+        f"{posed}\n\nYou were asked this before, and your answer was of no use: {answer.detail}."
+        " Answer once more, in the form that is asked for."
+    )
+
+
 def _sections(question: Question) -> Iterator[str]:
     task, judging = question.task, question.purpose is Purpose.ANALYSIS
     yield TASKS[question.purpose]

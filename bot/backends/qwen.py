@@ -21,6 +21,10 @@ from bot.domain.values import Usage
 
 _CALL_MS = 300_000
 _YOLO = ("--yolo", "-y")
+# auto-coder's options end with it; our prompt is on standard input.
+_PROMPT = Flag(("-p", ""), ("--prompt", "-i", "--prompt-interactive"), barred=True)
+# The gateway's address and a dummy key are in variables.
+_API = Flag(("--openai-api-key", ""), ("--openai-base-url", "--api-key", "--base-url"), barred=True)
 _ENDS = {53: Ending.TIMEOUT, 55: Ending.TIMEOUT}  # out of turns; out of time or of tool calls
 
 
@@ -31,6 +35,8 @@ def command(job: Job) -> Invocation | Answer:
         Flag(("--auth-type", "openai"), ours=True),
         Flag(("-o", "stream-json"), ("--output-format",), ours=True),
         Flag(("--approval-mode", approval), _YOLO, ours=bool(job.question)),
+        _PROMPT,
+        _API,
         Flag(("--max-wall-time", f"{math.ceil(job.timeout_s)}s")),
         *((Flag(("--resume", job.resume), ("-r", "--continue", "-c")),) if job.resume else ()),
     )

@@ -1,6 +1,7 @@
 """Every backend by name, written out, and the port that runs them by configuration."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -20,9 +21,9 @@ from bot.backends import (
 )
 from bot.backends.base import Backend, Chat, Job
 from bot.backends.homes import Homes
-from bot.backends.run import Surroundings, run, within
+from bot.backends.run import Surroundings, once_more, run, within
 from bot.config.schema import BackendConfig, Configuration
-from bot.domain.answers import Answer, Ending
+from bot.domain.answers import Answer, DrainMode, Ending
 from bot.domain.models import Origin
 from bot.domain.ports import ORDINARY, Gateway, Sandbox, Terms
 from bot.domain.values import Question, Task
@@ -75,7 +76,7 @@ class Registry:
         terms: Terms = ORDINARY,
     ) -> Answer:
         """Have the backend called *backend* mend *tree*; every end is an answer."""
-        config = self._usable(backend, fallback=fallback)
+        config = self._usable(backend, terms, fallback=fallback)
         if isinstance(config, Answer):
             return config
         job = Job(
@@ -101,14 +102,24 @@ class Registry:
         terms: Terms = ORDINARY,
     ) -> Answer:
         """Ask the backend called *backend*; of what it does to *tree* nothing is to be kept."""
-        config = self._usable(backend, fallback=False)
+        config = self._usable(backend, terms, fallback=False)
         if isinstance(config, Answer):
             return config
         posed = questions.posed(question)
         job = Job(config, question.task, tree, self._sandbox, self._chat, stop, question=posed)
         origin = _origin(job, terms)
-        answer = within(within_s, job, lambda job: self._run(kind(config), job, origin))
-        return questions.answered(backend, question, answer)
+
+        def ask(job: Job) -> Answer:
+            said = self._run(kind(config), job, origin)
+            answer = questions.answered(backend, question, said)
+            if answer.ending is said.ending or answer.ending is not Ending.INVALID or job.stop():
+                return answer
+            again = replace(job, question=questions.again(posed, answer), resume=answer.session)
+            second = self._run(kind(config), again, origin)
+            second = questions.answered(backend, question, second)
+            return once_more(answer, second, DrainMode.FORMAT_RETRY)
+
+        return within(within_s, job, ask)
 
     def _run(self, kind: str, job: Job, origin: Origin) -> Answer:
         """Run the module of that name, with a way to its model if it needs one."""
@@ -142,10 +153,14 @@ class Registry:
 
         return work
 
-    def _usable(self, backend: str, *, fallback: bool) -> BackendConfig | Answer:
+    def _usable(self, backend: str, terms: Terms, *, fallback: bool) -> BackendConfig | Answer:
         config = self._named(backend, fallback=fallback)
         if config is not None and config.enabled:
-            return config
+            way = config.through(terms.provider)
+            if way is not None:
+                return _patient(config, way)
+            detail = f"backend {backend} has no provider {terms.provider}"
+            return Answer(Ending.NOT_FOUND, detail=detail)
         state = "is not configured" if config is None else "is disabled"
         return Answer(Ending.NOT_FOUND, detail=f"backend {backend} {state}")
 
@@ -170,7 +185,14 @@ def kind(config: BackendConfig) -> str:
     return "command" if config.command else "patch_worker"
 
 
+def _patient(config: BackendConfig, way: BackendConfig) -> BackendConfig:
+    """Have only the last way wait for a usage limit to pass: before that the next one is tried."""
+    last = next(reversed(list(config.ways)), "")
+    return way if way.provider == last else replace(way, usage_limit_retry_count=0)
+
+
 def _origin(job: Job, terms: Terms) -> Origin:
-    """Return on whose account the calls go, with the backend that makes them."""
+    """Return on whose account the calls go, with the backend and the provider that serve them."""
     origin = terms.origin or Origin("", 0, job.task.pull, "", "")
-    return msgspec.structs.replace(origin, backend=job.config.name)
+    config = job.config
+    return msgspec.structs.replace(origin, backend=config.name, provider=config.provider)

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from uuid import uuid4
 
 import msgspec
+from tenacity import Retrying, retry_if_result, stop_after_attempt
 
 from bot.backends import endings
 from bot.backends.aside import put_aside
@@ -22,7 +23,7 @@ from bot.backends.base import QUIET_S, Agent, Backend, Invocation, Job, Worker
 from bot.backends.homes import Home, Homes
 from bot.backends.tree import remove
 from bot.config.schema import BackendConfig
-from bot.domain.answers import Answer, Ending
+from bot.domain.answers import Answer, DrainMode, Ending
 from bot.domain.errors import BotError, TryLater
 from bot.domain.models import NANO, Call, decisive, ending_of
 from bot.domain.ports import Door, Finished, Kit, Watch
@@ -34,9 +35,8 @@ _PROPER = frozenset({Ending.EDITED, Ending.NO_CHANGE})
 # After these ends it would be of no use, or not possible, to go on with the session.
 _SPOILT = frozenset({Ending.AUTH, Ending.CONTEXT_EXCEEDED, Ending.DISK_FULL, Ending.NOT_FOUND})
 _LIMITS = frozenset({Ending.RATE_LIMITED, Ending.USAGE_LIMIT})
-_SEVERAL = 2
-_MOST_PATIENCE_S = 60.0  # a longer Retry-After is handed back
-_ASK_S = 0.5  # how often `stop` is asked
+_MOST_PATIENCE_S = 60.0  # of a limit that says how long; a longer one is for others to wait for
+_ASK_S = 0.5  # between two looks whether to stop
 _MOST_BYTES = 64 * 1024 * 1024  # of an agent's output
 
 
@@ -57,7 +57,7 @@ def run(backend: Backend, job: Job, around: Surroundings) -> Answer:
     started = time.monotonic()
     try:
         if isinstance(backend, Agent):
-            answer = _patiently(backend, job, around)
+            answer = _start(backend, job, around)
         else:
             answer = _work(backend, job, around)
     except TryLater as error:
@@ -87,6 +87,19 @@ def within(within_s: float, job: Job, work: Callable[[Job], Answer]) -> Answer:
     return answer
 
 
+def once_more(first: Answer, second: Answer, mode: DrainMode) -> Answer:
+    """Return the second answer of a backend that was asked again so; both are paid for."""
+    spent = (first.usage, second.usage)
+    costs = [one.cost_usd for one in spent if one.cost_usd is not None]
+    usage = Usage(
+        sum(one.input_tokens for one in spent),
+        sum(one.output_tokens for one in spent),
+        cost_usd=sum(costs) if costs else None,
+        seconds=sum(one.seconds for one in spent),
+    )
+    return msgspec.structs.replace(second, usage=usage, mode=mode)
+
+
 def priced(usage: Usage, config: BackendConfig) -> Usage:
     """Return *usage* with its cost, where the configuration knows both prices."""
     price = config.price
@@ -102,43 +115,50 @@ def _work(worker: Worker, job: Job, around: Surroundings) -> Answer:
         return witnessed(answer, door.calls() if door else (), job.config.name)
 
 
-def _patiently(agent: Agent, job: Job, around: Surroundings) -> Answer:
-    """Start *agent* again after a usage limit, as often as its section says.
+def _start(agent: Agent, job: Job, around: Surroundings) -> Answer:
+    """Start an agent, and after a limit again, as often as its configuration says.
 
-    A backend with several providers is not: the next of them comes first. A wait that the API asks
-    for is kept when it is short; a longer one is handed back. A cap of our own is no such limit.
+    A wait that the API asks for is kept when it is short; a longer one is handed back. A cap of our
+    own is no such limit: nothing but time or a person lifts it.
     """
-    answer, config = _start(agent, job, around), job.config
-    spent = answer.usage
-    for _ in range(config.usage_limit_retry_count if len(config.providers) < _SEVERAL else 0):
-        asked_s = answer.retry_after_s
-        wait_s = config.usage_limit_retry_wait_s if asked_s is None else asked_s
-        long = asked_s is not None and asked_s > _MOST_PATIENCE_S
-        if answer.ending not in _LIMITS or long or not _waited(wait_s, job.stop):
-            break
-        answer = _start(agent, replace(job, resume=answer.session or job.resume), around)
-        spent = _sum(spent, answer.usage)
-    return msgspec.structs.replace(answer, usage=spent)
+    answers: list[Answer] = []
+
+    def start() -> Answer:
+        before = answers[-1] if answers else None
+        session = before.session if before else ""
+        answer = _started(agent, replace(job, resume=session or job.resume), around)
+        if before is not None:
+            answer = once_more(before, answer, DrainMode.SAME_AGENT_RETRY)
+        answers.append(answer)
+        return answer
+
+    retrying = Retrying(
+        retry=retry_if_result(lambda answer: _may_pass(answer) and not job.stop()),
+        stop=stop_after_attempt(1 + job.config.usage_limit_retry_count),
+        wait=lambda _: _wait_s(answers[-1], job.config),
+        sleep=lambda seconds: _pause(seconds, job.stop),
+        retry_error_callback=lambda _: answers[-1],
+    )
+    return retrying(start)
 
 
-def _waited(seconds: float, stop: Callable[[], bool]) -> bool:
-    """Wait, unless *stop* says so; tell whether the time has passed."""
+def _may_pass(answer: Answer) -> bool:
+    """Tell whether a limit may be over within a wait that a call may take."""
+    return answer.ending in _LIMITS and (answer.retry_after_s or 0.0) <= _MOST_PATIENCE_S
+
+
+def _wait_s(answer: Answer, config: BackendConfig) -> float:
+    asked_s = answer.retry_after_s
+    return config.usage_limit_retry_wait_s if asked_s is None else asked_s
+
+
+def _pause(seconds: float, stop: Callable[[], bool]) -> None:
     until = time.monotonic() + seconds
     while (left := until - time.monotonic()) > 0 and not stop():
         time.sleep(min(left, _ASK_S))
-    return not stop()
 
 
-def _sum(one: Usage, other: Usage) -> Usage:
-    costs = [usage.cost_usd for usage in (one, other) if usage.cost_usd is not None]
-    return Usage(
-        one.input_tokens + other.input_tokens,
-        one.output_tokens + other.output_tokens,
-        cost_usd=sum(costs) if costs else None,
-    )
-
-
-def _start(agent: Agent, job: Job, around: Surroundings) -> Answer:
+def _started(agent: Agent, job: Job, around: Surroundings) -> Answer:
     answer = _once(agent, job, around)
     if job.resume and answer.ending is Ending.NOT_FOUND:  # the agent does not know its session
         return _once(agent, replace(job, resume=""), around)
@@ -162,7 +182,8 @@ def _once(agent: Agent, job: Job, around: Surroundings) -> Answer:
         answer = witnessed(answer, door.calls() if door else (), job.config.name)
         if answer.ending not in _SPOILT:
             home.keep = answer.session
-        return msgspec.structs.replace(answer, session=home.token)
+        mode = DrainMode.CONTINUATION if job.resume else DrainMode.NORMAL
+        return msgspec.structs.replace(answer, session=home.token, mode=mode)
 
 
 @contextmanager
@@ -188,7 +209,7 @@ def _run(job: Job, invocation: Invocation, home: Home, door: Door | None) -> Fin
             job.tree,
             timeout_s=job.timeout_s,
             stdin=invocation.stdin.encode(errors="replace"),
-            env=invocation.env,
+            env={**job.config.env, **invocation.env},
             stop=job.stop,
             kit=Kit(home.path, door.socket if door else None, watch),
         )

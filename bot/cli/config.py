@@ -2,6 +2,7 @@
 
 import difflib
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,7 +14,7 @@ from rich.console import Console
 from bot.config import load
 from bot.config.explained import Book, Explained
 from bot.config.layers import Settings
-from bot.config.schema import BackendConfig, Configuration
+from bot.config.schema import BackendName, Configuration
 from bot.domain.errors import ConfigError
 from bot.telemetry.redact import redactor
 
@@ -34,8 +35,11 @@ def check(config: File = None) -> None:
         typer.echo(f"warning: {warning}", err=True)
     policy = found.policy
     typer.echo(f"{found.source or 'no file'}: valid")
-    typer.echo(f"primary: {_chain([found.backends[one.name] for one in policy.primary])}")
-    typer.echo(f"fallback after {policy.fallback_after} attempts: {_chain(found.fallback)}")
+    typer.echo(f"primary: {_chain(policy.primary)}")
+    typer.echo(f"fallback after {policy.fallback_after} attempts: {_chain(policy.fallback)}")
+    typer.echo(f"planners: {_chain(policy.planners)}")
+    typer.echo(f"analysts: {_chain(policy.analysts)}")
+    typer.echo(f"reviewers: {_chain(policy.reviewers)}")
 
 
 @app.command()
@@ -152,5 +156,5 @@ def _text(value: Any) -> str:
     return json.dumps(value, default=str, ensure_ascii=False)
 
 
-def _chain(chain: list[BackendConfig] | tuple[BackendConfig, ...]) -> str:
+def _chain(chain: Sequence[BackendName]) -> str:
     return " → ".join(f"{one.name} ({one.model})" for one in chain) or "none"

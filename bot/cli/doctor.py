@@ -6,6 +6,7 @@ import socket
 import sys
 from collections.abc import Iterator
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated
 
 import msgspec
@@ -85,15 +86,19 @@ def _git() -> Finding:
     return Finding("git", Health.OK, where)
 
 
-def _sandbox(config: SandboxConfig) -> Finding:
+def _sandbox(config: SandboxConfig, where: Path | None) -> Iterator[Finding]:
     try:
-        name = sandboxes.choose(config, host_path()).name
+        sandbox = sandboxes.choose(config, host_path(), where if where and where.is_dir() else None)
     except NeedsPerson as error:
-        return Finding("sandbox", Health.FAILED, str(error))
-    if name == "none":
+        yield Finding("sandbox", Health.FAILED, str(error))
+        return
+    if sandbox.name == "none":
         detail = "none: the code of pull requests runs with the rights of the server"
-        return Finding("sandbox", Health.NOTE, detail, 'driver = "bubblewrap" under [sandbox]')
-    return Finding("sandbox", Health.OK, f"{name}, no network, tried from inside")
+        yield Finding("sandbox", Health.NOTE, detail, 'driver = "bubblewrap" under [sandbox]')
+        return
+    yield Finding("sandbox", Health.OK, f"{sandbox.name}, no network, tried from inside")
+    for note in sandbox.notes():
+        yield Finding("sandbox", Health.NOTE, note, "docs/sandbox.md")
 
 
 def _tools() -> Finding:
@@ -121,7 +126,7 @@ def _configured(server: Server | None) -> Iterator[Finding]:
     for warning in configuration.warnings:
         yield Finding("llm_config.toml", Health.NOTE, warning)
     yield _backends(configuration)
-    yield _sandbox(configuration.sandbox)
+    yield from _sandbox(configuration.sandbox, server.data_dir if server is not None else None)
 
 
 def _backends(configuration: Configuration) -> Finding:

@@ -2,7 +2,8 @@
 
 `[backend]` orders the primary rotation, its default at the head; without an order every enabled
 backend takes part. `[backend_for_failed_pr]` is a chain of its own, either a backend by itself or
-an order of existing ones, and never joins the primary rotation unasked.
+an order of existing ones, and never joins the primary rotation unasked. A backend with providers
+has several ways to its model (`ways.py`).
 """
 
 import re
@@ -10,13 +11,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from bot.config import prices, sections, shapes
+from bot.config import autocoder, prices, providers, sections, shapes, ways
+from bot.config.autocoder import AGENTS, INHERITED
 from bot.config.document import Document, KeyPath
 from bot.config.layers import Settings, layer
 from bot.config.schema import BackendConfig
+from bot.config.section import Section, borrowed, hidden
 from bot.domain.errors import ConfigError
 from bot.domain.models import PriceOf
-from bot.domain.values import Secret
 
 DEFAULT_MODELS: Mapping[str, str] = {
     "auggie": "GPT-5",
@@ -24,51 +26,35 @@ DEFAULT_MODELS: Mapping[str, str] = {
     "gemini": "gemini-2.5-pro",
     "qwen": "qwen3-coder-plus",
 }
-# Agents that an order may name without a section of their own.
-AGENTS = frozenset(
-    {"aider", "auggie", "claude", "codex", "codex-mcp", "gemini", "jules", "opencode", "qwen"}
-)
 DEFAULT_VARIABLE = "AUTO_CODER_DEFAULT_BACKEND"
 OWN_VARIABLES = ("api_key", "openai_api_key", "openai_base_url")  # AUTO_CODER_<NAME>_<KEY>
-INHERITED = ("options", "options_for_noedit")
+# What auto-coder's examples leave for the reader to fill in.
+_FILLED_IN = shapes.SECRET_KEYS | {"base_url", "openai_base_url"}
+NOEDIT_VARIABLES = ("AUTO_CODER_NOEDIT_DEFAULT_BACKEND", "AUTO_CODER_MESSAGE_DEFAULT_BACKEND")
+# Text that says nothing when it is empty: auto-coder's examples have `base_url = ""`.
+BLANK = frozenset(
+    {
+        *("api_key", "backend_type", "base_url", "command", "model", "model_provider", "settings"),
+        *("openai_api_key", "openai_base_url", "openrouter_api_key", "openrouter_base_url", "url"),
+    }
+)
 SHARED_VARIABLES = ("openai_api_key", "openai_base_url")  # AUTO_CODER_<KEY>, weaker than the file
 
 
 @dataclass(frozen=True, slots=True)
-class Section:
-    """One backend as the layers leave it; `label` is what settings call its section."""
-
-    name: str
-    label: str
-    settings: Settings
-
-    def get(self, key: str, default: Any = None) -> Any:
-        """Return the value of a key."""
-        return self.settings.value(f"{self.label}.{key}", default)
-
-
-@dataclass(frozen=True, slots=True)
 class Backends:
-    """All backends by name, the two chains, who set what, and what is odd."""
+    """All backends by name, the chains, who set what, and what is odd.
+
+    `noedit` are those that auto-coder asks where nothing is edited, and `noedit_at` says where.
+    """
 
     by_name: Mapping[str, BackendConfig]
     primary: tuple[BackendConfig, ...]
     fallback: tuple[BackendConfig, ...]
+    noedit: tuple[BackendConfig, ...]
+    noedit_at: str
     settings: Settings
     warnings: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class _Source:
-    """What is read, and the warnings that gather meanwhile."""
-
-    file: Document
-    environ: Mapping[str, str]
-    warnings: list[str]
-
-    def place(self, *path: str) -> str:
-        """Return how errors name a key: file, line and dotted key."""
-        return f"{self.file.where(path)}: {'.'.join(path)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,41 +66,42 @@ class _Rotation:
     settings: Settings
 
 
-def read(
-    file: Document, environ: Mapping[str, str], mentions: Iterable[tuple[str, str]] = ()
-) -> Backends:
+def read(file: Document, environ: Mapping[str, str], said: ways.Elsewhere) -> Backends:
     """Return the backends and chains of a file, or raise `ConfigError`.
 
-    *mentions* are backends that other sections name, each with the place where it does. An agent
-    that has no section is known by that, but joins no rotation.
+    An agent that has no section is known by being mentioned, but joins no rotation.
     """
-    source = _Source(file, environ, [])
+    source = ways.Source(file, environ, [], said)
     found = sections.find(file, source.warnings)
     rotation = _rotation(source, found)
     failed_at, failed = _failed(source)
     _known(found, failed.order, source.place(failed_at, "order"))
     listed = tuple(found)
-    for name, where in mentions:
+    noedit_at, noedit = _noedit(source, found)
+    for name, where in said.mentions:
         _known(found, [name], where)
     built = {
         name: _section(source, path, name, f"backends.{name}", shapes.BackendKeys)
         for name, path in found.items()
     }
     built = {name: _complete(_inherit(one, built)) for name, one in built.items()}
-    by_name = {name: _backend(one) for name, one in built.items()}
+    settings = rotation.settings
+    by_name: dict[str, BackendConfig] = {}
+    for name, one in built.items():
+        by_name[name], of_it = ways.reached(source, one, built)
+        settings |= of_it
     order = _primary(rotation, [by_name[name] for name in listed], failed.order)
     primary = _enabled(source, order, by_name, "backend")
-    settings = rotation.settings
-    for one in built.values():
-        settings |= one.settings
     fallback: tuple[BackendConfig, ...] = ()
     if failed.enabled and failed.order:
         fallback = _enabled(source, failed.order, by_name, failed_at)
     elif failed.enabled:
-        inline = _inline(source, failed_at, failed, built)
-        settings |= inline.settings
-        fallback = (_backend(inline),)
-    return Backends(by_name, primary, fallback, settings, tuple(source.warnings))
+        inline, of_it = ways.reached(source, _inline(source, failed_at, failed, built), built)
+        settings |= of_it
+        fallback = (inline,)
+    ways.unused(source, built)
+    chosen = tuple(by_name[name] for name in noedit if not autocoder.idle(by_name[name]))
+    return Backends(by_name, primary, fallback, chosen, noedit_at, settings, tuple(source.warnings))
 
 
 def priced(found: Backends, price_list: tuple[PriceOf, ...]) -> Backends:
@@ -126,11 +113,12 @@ def priced(found: Backends, price_list: tuple[PriceOf, ...]) -> Backends:
         own = one is not found.by_name.get(one.name)
         return prices.priced(one, price_list) if own else by_name[one.name]
 
-    primary, fallback = (tuple(map(same, chain)) for chain in (found.primary, found.fallback))
-    return replace(found, by_name=by_name, primary=primary, fallback=fallback)
+    chains = (found.primary, found.fallback, found.noedit)
+    primary, fallback, noedit = (tuple(map(same, chain)) for chain in chains)
+    return replace(found, by_name=by_name, primary=primary, fallback=fallback, noedit=noedit)
 
 
-def _rotation(source: _Source, found: sections.Found) -> _Rotation:
+def _rotation(source: ways.Source, found: sections.Found) -> _Rotation:
     values = shapes.table(source.file, ("backend",))
     keys = shapes.fit(source.file, ("backend",), values, shapes.OrderKeys)
     known = shapes.keys_of(shapes.OrderKeys)
@@ -148,7 +136,7 @@ def _rotation(source: _Source, found: sections.Found) -> _Rotation:
     return _Rotation(default, keys.order, settings)
 
 
-def _failed(source: _Source) -> tuple[str, shapes.FallbackKeys]:
+def _failed(source: ways.Source) -> tuple[str, shapes.FallbackKeys]:
     """Return the name of the fallback's section and its keys; not enabled when there is none."""
     there = [name for name in sections.FALLBACK_SECTIONS if name in source.file.values]
     if not there:
@@ -163,6 +151,32 @@ def _failed(source: _Source) -> tuple[str, shapes.FallbackKeys]:
     return name, shapes.fit(source.file, (name,), values, shapes.FallbackKeys)
 
 
+def _noedit(source: ways.Source, found: sections.Found) -> tuple[str, list[str]]:
+    """Return where it is said who works without editing, and who; the default is at the head.
+
+    auto-coder forgives names that it does not know, so these are only told.
+    """
+    section = next((one for one in shapes.NOEDIT_SECTIONS if one in source.file.values), "")
+    if not section:
+        return "", []
+    values = shapes.table(source.file, (section,))
+    keys = shapes.fit(source.file, (section,), values, shapes.OrderKeys)
+    known = shapes.keys_of(shapes.OrderKeys)
+    source.warnings.extend(shapes.unknown(source.file, (section,), values, known))
+    variable = next((one for one in NOEDIT_VARIABLES if source.environ.get(one)), "")
+    default = source.environ[variable] if variable else keys.default
+    names = list(dict.fromkeys((*((default,) if default else ()), *keys.order)))
+    strangers = [name for name in names if name not in found and name not in AGENTS]
+    source.warnings.extend(
+        f'{source.file.where((section,))}: [{section}] names "{name}", which has no section'
+        f"{shapes.suggestion(name, {*found, *AGENTS})}"
+        for name in strangers
+    )
+    names = [name for name in names if name not in strangers]
+    _known(found, names, section)
+    return f"{source.file.where((section,))}: [{section}]", names
+
+
 def _known(found: sections.Found, names: Iterable[str], where: str) -> None:
     """Make sure that every name has a section; an agent needs none of its own."""
     for name in names:
@@ -173,7 +187,7 @@ def _known(found: sections.Found, names: Iterable[str], where: str) -> None:
 
 
 def _section(
-    source: _Source, path: KeyPath, name: str, label: str, shape: type[shapes.BackendKeys]
+    source: ways.Source, path: KeyPath, name: str, label: str, shape: type[shapes.BackendKeys]
 ) -> Section:
     """Lay the shared variables, the file and the backend's own variables over each other."""
     values = sections.keys_at(source.file, path)
@@ -182,13 +196,15 @@ def _section(
     if shape is shapes.BackendKeys:  # the fallback's section was looked at before
         source.warnings.extend(shapes.unknown(source.file, path, values, known))
     said = {key: getattr(keys, key) for key in known if key in values}
+    said = {key: one for key, one in said.items() if not _silent(key, one, said)}
     for key, value in said.items():
-        if key in shapes.UNUSED_KEYS:
-            source.warnings.append(f"{source.place(*path, key)} has no effect yet")
-        elif key in shapes.SECRET_KEYS and str(value).lower().startswith("your-"):
-            source.warnings.append(f"{source.place(*path, key)} is a placeholder, not a key")
+        if key in shapes.UNUSED_KEYS and value:
+            source.warnings.append(f"{source.place(*path, key)} has no effect")
+        elif key in _FILLED_IN and str(value).lower().startswith("your-"):
+            kind = "a key" if key in shapes.SECRET_KEYS else "an address"
+            source.warnings.append(f"{source.place(*path, key)} is a placeholder, not {kind}")
     in_file = layer(
-        {f"{label}.{key}": _hidden(key, value) for key, value in said.items()},
+        {f"{label}.{key}": hidden(key, value) for key, value in said.items()},
         {f"{label}.{key}": source.file.where((*path, key)) for key in said},
     )
     shared = _variables(source.environ, label, "AUTO_CODER", SHARED_VARIABLES)
@@ -197,18 +213,20 @@ def _section(
     return Section(name, label, shared | in_file | own)
 
 
+def _silent(key: str, value: Any, said: Mapping[str, Any]) -> bool:
+    """Tell whether a key says nothing, although it is there."""
+    saved_empty = value == () and said.get(f"{key}_explicitly_set") is False
+    return key in shapes.WRITTEN_KEYS or (key in BLANK and value == "") or saved_empty
+
+
 def _variables(
     environ: Mapping[str, str], label: str, prefix: str, keys: Iterable[str]
 ) -> Settings:
     """Return what the environment says for these keys of a backend."""
     variables = {key: f"{prefix}_{key.upper()}" for key in keys}
     said = {key: one for key, one in variables.items() if environ.get(one)}
-    values = {f"{label}.{key}": _hidden(key, environ[one]) for key, one in said.items()}
+    values = {f"{label}.{key}": hidden(key, environ[one]) for key, one in said.items()}
     return layer(values, {f"{label}.{key}": one for key, one in said.items()})
-
-
-def _hidden(key: str, value: Any) -> Any:
-    return Secret(value) if key in shapes.SECRET_KEYS else value
 
 
 def _inherit(section: Section, others: Mapping[str, Section]) -> Section:
@@ -217,20 +235,11 @@ def _inherit(section: Section, others: Mapping[str, Section]) -> Section:
     if parent is None or parent.name == section.name:
         return section
     theirs = {f"{section.label}.{key}": f"{parent.label}.{key}" for key in INHERITED}
-    return replace(section, settings=_borrowed(parent.settings, theirs) | section.settings)
-
-
-def _borrowed(settings: Settings, keys: Mapping[str, str]) -> Settings:
-    """Return those of *settings* that were said, under the keys that *keys* gives them."""
-    said = {own: theirs for own, theirs in keys.items() if theirs in settings}
-    return layer(
-        {own: settings.value(theirs) for own, theirs in said.items()},
-        {own: f"{settings.origin(theirs)} ({theirs})" for own, theirs in said.items()},
-    )
+    return replace(section, settings=borrowed(parent.settings, theirs) | section.settings)
 
 
 def _inline(
-    source: _Source, at: str, keys: shapes.FallbackKeys, others: Mapping[str, Section]
+    source: ways.Source, at: str, keys: shapes.FallbackKeys, others: Mapping[str, Section]
 ) -> Section:
     """Return the fallback that the section itself describes, over the backend that it names."""
     name = keys.name or at
@@ -240,7 +249,7 @@ def _inline(
             f"{at}.{key}": key for key in shapes.keys_of(shapes.BackendKeys) if key != "enabled"
         }
         theirs = {label: f"{base.label}.{key}" for label, key in keep.items()}
-        under = _borrowed(base.settings, theirs)
+        under = borrowed(base.settings, theirs)
         section = replace(section, settings=under | section.settings)
     section = _inherit(section, others)
     named = {name, section.get("backend_type")}
@@ -255,42 +264,15 @@ def _complete(section: Section) -> Section:
     type_ = section.get("backend_type") or _type(section)
     model = DEFAULT_MODELS.get(section.name) or DEFAULT_MODELS.get(type_) or section.name
     values = {"enabled": True, "backend_type": type_, "model": model}
-    defaults = layer({f"{section.label}.{key}": one for key, one in values.items()}, "default")
-    return replace(section, settings=defaults | section.settings)
-
-
-def _backend(section: Section) -> BackendConfig:
-    """Return a backend's settings as its value."""
-    get = section.get
-    return BackendConfig(
-        name=section.name,
-        backend_type=get("backend_type"),
-        model=get("model"),
-        enabled=get("enabled"),
-        api_key=get("api_key"),
-        base_url=get("base_url"),
-        openai_api_key=get("openai_api_key"),
-        openai_base_url=get("openai_base_url"),
-        temperature=get("temperature"),
-        timeout_s=get("timeout"),
-        max_retries=get("max_retries"),
-        options=get("options", default=()) or (),
-        options_for_noedit=get("options_for_noedit", default=()) or (),
-        options_for_resume=get("options_for_resume", default=()) or (),
-        providers=get("providers", default=()),
-        model_provider=get("model_provider"),
-        settings=get("settings"),
-        usage_markers=get("usage_markers", default=()),
-        usage_limit_retry_count=get("usage_limit_retry_count", default=0),
-        usage_limit_retry_wait_s=get("usage_limit_retry_wait_seconds", default=0.0),
-        always_switch_after_execution=get("always_switch_after_execution", default=False),
-        command=get("command"),
-        price_in=get("price_in"),
-        price_out=get("price_out"),
-        price_cached=get("price_cached"),
-        price_cache_write=get("price_cache_write"),
-        models=get("models", default=()),
+    ours = {f"openai_{key}": f"openrouter_{key}" for key in ("api_key", "base_url")}
+    openrouter = borrowed(
+        section.settings,
+        {f"{section.label}.{own}": f"{section.label}.{theirs}" for own, theirs in ours.items()},
     )
+    if openrouter.said:
+        values["openai_base_url"] = providers.OPENROUTER
+    defaults = layer({f"{section.label}.{key}": one for key, one in values.items()}, "default")
+    return replace(section, settings=defaults | openrouter | section.settings)
 
 
 def _type(section: Section) -> str:
@@ -323,13 +305,13 @@ def _primary(
 
 
 def _enabled(
-    source: _Source, names: Iterable[str], by_name: Mapping[str, BackendConfig], section: str
+    source: ways.Source, names: Iterable[str], by_name: Mapping[str, BackendConfig], section: str
 ) -> tuple[BackendConfig, ...]:
     """Return the backends that may work, in order; say which were left out."""
     chosen = [by_name[name] for name in dict.fromkeys(names)]
     source.warnings.extend(
-        f"{source.file.where((section,))}: [{section}] names {one.name}, which is not enabled"
+        f"{source.file.where((section,))}: [{section}] names {one.name}, which {why}"
         for one in chosen
-        if not one.enabled
+        if (why := autocoder.idle(one))
     )
-    return tuple(one for one in chosen if one.enabled)
+    return tuple(one for one in chosen if not autocoder.idle(one))

@@ -10,10 +10,10 @@ from typing import Any
 
 import msgspec
 
-from bot.config import backends, chains, drains, patterns, prices, routing, shapes
+from bot.config import backends, chains, drains, patterns, prices, providers, routing, shapes, ways
 from bot.config.document import Document
 from bot.config.layers import Settings, flat, layer
-from bot.config.schema import Configuration, Policy, RetentionConfig, SandboxConfig
+from bot.config.schema import BackendConfig, Configuration, Policy, RetentionConfig, SandboxConfig
 from bot.domain.errors import ConfigError
 from bot.domain.models import Caps
 
@@ -70,12 +70,19 @@ def environment_name(environ: Mapping[str, str]) -> str:
     return name
 
 
-def build(file: Document, environ: Mapping[str, str]) -> tuple[Configuration, Settings]:
-    """Return the configuration and who said what, or raise `ConfigError` for the first fault."""
+def build(
+    file: Document, environ: Mapping[str, str], metadata: Document | None = None
+) -> tuple[Configuration, Settings]:
+    """Return the configuration and who said what, or raise `ConfigError` for the first fault.
+
+    *metadata* is the file of the providers, None where there is none.
+    """
     warnings: list[str] = []
     own = _own(file, environ, warnings)
     named = drains.read(file, warnings)
-    found = backends.read(file, environ, (*named.mentions(), *chains.mentions(own)))
+    described = providers.find(metadata, warnings) if metadata else providers.NONE
+    mentions = (*named.mentions(), *chains.mentions(own))
+    found = backends.read(file, environ, ways.Elsewhere(mentions, named.providers, described))
     price_list, listing = prices.read(file, warnings)
     found = backends.priced(found, price_list)
     resolved = drains.resolve(file, named, found.by_name, warnings)
@@ -83,10 +90,11 @@ def build(file: Document, environ: Mapping[str, str]) -> tuple[Configuration, Se
     found = dataclasses.replace(
         found, primary=routing.ordered(found.primary, found.by_name, frameworks)
     )
-    policy = msgspec.structs.replace(
-        _policy(own), patterns=patterns.read(file, warnings), routing=routes
-    )
+    policy = msgspec.structs.replace(_policy(own), patterns=patterns.read(file, warnings))
     policy = chains.laid(policy, chains.Said(own, found, resolved, named.chosen), warnings)
+    primary = [found.by_name[one.name] for one in policy.primary]
+    routes = routing.turns(routes, primary, own, found.settings, warnings)
+    policy = msgspec.structs.replace(policy, routing=routes)
     budget = msgspec.convert(own.under("budget"), Caps)
     if budget != Caps():
         _all_priced(file, found)
@@ -173,12 +181,19 @@ def _policy(own: Settings) -> Policy:
 def _all_priced(file: Document, found: backends.Backends) -> None:
     """Raise `ConfigError` for a backend without a price: no cap could hold it."""
     for one in (*found.by_name.values(), *found.fallback):
-        keys = (one.api_key, one.openai_api_key, one.base_url, one.openai_base_url)
-        metered = one.enabled and one.command is None and any(key is not None for key in keys)
-        if metered and one.price is None:
-            paths = (("backends", one.name), (one.name,))
-            path = next((path for path in paths if path in file.lines), paths[0])
-            raise ConfigError(
-                f"{file.where(path)}: {'.'.join(path)} needs price_in and price_out (0 where it is "
-                f'free), or [prices."{one.model}"], because [budget] sets a cap'
-            )
+        lacking = [way for way in one.ways.values() or (one,) if _metered(way) and not way.price]
+        if not lacking:
+            continue
+        paths = (("backends", one.name), (one.name,))
+        path = next((path for path in paths if path in file.lines), paths[0])
+        through = " or its providers need" if one.ways else " needs"
+        raise ConfigError(
+            f"{file.where(path)}: {'.'.join(path)}{through} price_in and price_out (0 where it is "
+            f'free), or [prices."{lacking[0].model}"], because [budget] sets a cap'
+        )
+
+
+def _metered(one: BackendConfig) -> bool:
+    """Tell whether a backend's calls go through the gateway."""
+    keys = (one.api_key, one.openai_api_key, one.base_url, one.openai_base_url)
+    return one.enabled and one.command is None and any(key is not None for key in keys)

@@ -3,6 +3,7 @@
 The fix drain's chain mends, else the development drain's; without either `[backend]` decides.
 A drain that the file names turns its step on. One that only takes the chain of a sibling, as the
 older schema has it, does not: a file written for another program must not double what runs cost.
+Without a planning drain, whom auto-coder asks where nothing is edited plans.
 """
 
 from collections.abc import Collection, Iterator, Sequence
@@ -39,15 +40,24 @@ def laid(policy: Policy, said: Said, warnings: list[str]) -> Policy:
     primary = _primary(said, warnings)
     planners = _planners(said, primary, warnings)
     synthesis = _synthesis(said, planners, warnings)
-    analysis = said.drains.chains.get(Drain.ANALYSIS)
+    if said.found.noedit_at and not planners:
+        warnings.append(f"{said.found.noedit_at} has no effect while [planning] is not enabled")
     return msgspec.structs.replace(
         policy,
         primary=primary,
         fallback=_names(said.found.fallback),
         planners=planners,
-        analysts=analysis.backends if analysis and Drain.ANALYSIS in said.chosen else (),
+        analysts=_named(said, Drain.ANALYSIS),
+        reviewers=_named(said, Drain.REVIEW),
+        drains=said.drains,
         planning=msgspec.structs.replace(policy.planning, synthesis=synthesis),
     )
+
+
+def _named(said: Said, drain: Drain) -> Names:
+    """Return the chain of a drain that the file itself names."""
+    chain = said.drains.chains.get(drain)
+    return chain.backends if chain is not None and drain in said.chosen else ()
 
 
 def _primary(said: Said, warnings: list[str]) -> Names:
@@ -77,7 +87,8 @@ def _planners(said: Said, primary: Names, warnings: list[str]) -> Names:
         return ()
     if not on:
         return ()
-    planners = ((chain.backends if chain else ()) or primary)[:1]
+    own = chain.backends if chain else ()
+    planners = (own or _names(said.found.noedit) or primary)[:1]
     if not planners:
         warnings.append(f"{by}: {key} has no effect: there is no backend to plan")
     return planners

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from bot.config import backends, shapes
+from bot.config import autocoder, shapes
 from bot.config.document import Document
 from bot.config.layers import Settings, flat, layer
 from bot.config.schema import BackendConfig, BackendName, Chain, Drain, Drains
@@ -27,6 +27,12 @@ ROLE_OF: Mapping[Drain, tuple[str, ...]] = {
     Drain.COMMIT: ("commit", "reviewer"),
     Drain.ANALYSIS: ("analysis", "developer"),
 }
+# Jobs that only the newer schema turns on: the older one's roles would make every run dearer.
+_BY_NAME_ONLY = frozenset({Drain.PLANNING, Drain.REVIEW})
+# What is read and kept in `Policy.drains`, but not gone by yet.
+NOT_YET = frozenset(
+    {"max_retries", "retry_delay_ms", "backoff_multiplier", "max_backoff_ms", "max_cycles"}
+)
 _MOST_FACTOR = 1000.0
 
 Names = tuple[str, ...]
@@ -76,6 +82,9 @@ def read(file: Document, warnings: list[str]) -> Named:
         places = {role: _place(file, LEGACY, role) for role in chains}
         drains = _by_role(chains)
         chosen = _chosen(drains)
+    warnings += [
+        f"{_place(file, *path)} has no effect yet" for path in _idle(legacy, drains, chosen)
+    ]
     providers = _providers(file, keys)
     return Named(chains, places, drains, chosen, keys, providers, _said(file))
 
@@ -84,16 +93,16 @@ def resolve(
     file: Document, named: Named, found: Mapping[str, BackendConfig], warnings: list[str]
 ) -> Drains:
     """Return the drains with their backends, or raise `ConfigError` for one that is not known."""
-    known = {*found, *backends.AGENTS}
+    known = {*found, *autocoder.AGENTS}
     for name in named.providers:
         if name not in known:
             where = _place(file, LEGACY, "provider_fallback", name)
             near = shapes.suggestion(name, known)
             raise ConfigError(f"{where}: there is no backend of this name{near}")
     warnings += [
-        f"{where} names {name}, which is not enabled"
+        f"{where} names {name}, which {why}"
         for name, where in named.mentions()
-        if not found[name].enabled
+        if (why := autocoder.idle(found[name]))
     ]
     keys = named.keys
     return Drains(
@@ -108,6 +117,18 @@ def resolve(
         max_backoff_ms=keys.max_backoff_ms,
         max_cycles=keys.max_cycles,
     )
+
+
+def _idle(
+    legacy: Mapping[str, Any], drains: Mapping[Drain, str], chosen: frozenset[Drain]
+) -> Iterator[tuple[str, str]]:
+    """Yield where something is said that nothing goes by."""
+    if Drain.COMMIT in chosen:
+        by_role = drains[Drain.COMMIT] in legacy
+        yield (LEGACY, "commit") if by_role else (DRAINS, str(Drain.COMMIT))
+    for key in legacy:
+        if key in NOT_YET:
+            yield LEGACY, key
 
 
 def _chains(file: Document) -> dict[str, Names]:
@@ -154,7 +175,7 @@ def _not_both(
     if not roles:
         return
     bound = _by_role(roles)
-    quiet = {Drain.PLANNING, Drain.ANALYSIS} - _chosen(bound)  # to name them would turn them on
+    quiet = {*_BY_NAME_ONLY, Drain.ANALYSIS} - _chosen(bound)  # to name them would turn them on
     missing = {one: role for one, role in bound.items() if one not in drains and one not in quiet}
     wanted = {role: roles[role] for role in missing.values() if role not in chains}
     mend = [f"[{CHAINS}]"] if wanted else []
@@ -179,9 +200,9 @@ def _by_role(roles: Mapping[str, Sequence[str]]) -> dict[Drain, str]:
 
 
 def _chosen(drains: Mapping[Drain, str]) -> frozenset[Drain]:
-    """Return the drains that have their own role's chain; the older schema knows no planning."""
+    """Return the drains that have their own role's chain, but those that must be named."""
     own = {drain for drain, role in drains.items() if role == ROLE_OF[drain][0]}
-    return frozenset(own - {Drain.PLANNING})
+    return frozenset(own) - _BY_NAME_ONLY
 
 
 def _providers(file: Document, keys: shapes.AgentChainKeys) -> dict[str, Names]:
@@ -205,7 +226,7 @@ def _said(file: Document) -> Settings:
 
 def _enabled(names: Names, found: Mapping[str, BackendConfig]) -> tuple[BackendName, ...]:
     chosen = (found[name] for name in dict.fromkeys(names))
-    return tuple(BackendName(one.name, one.model) for one in chosen if one.enabled)
+    return tuple(BackendName(one.name, one.model) for one in chosen if not autocoder.idle(one))
 
 
 def _place(file: Document, *path: str) -> str:

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from dotenv import dotenv_values
 
+from bot.config import providers
 from bot.config.build import build, environment_name
 from bot.config.document import Document, parse
 from bot.config.layers import Settings
@@ -20,6 +21,7 @@ from bot.domain.errors import ConfigError
 from bot.domain.values import Secret
 
 FILE = "llm_config.toml"
+AUTO_CODER_PATHS = ("AUTO_CODER_CONFIG_PATH", "AUTO_CODER_LLM_CONFIG_PATH")
 GITHUB = "https://api.github.com"
 SECRET_LENGTH = 8
 TOKEN_LENGTH = 16
@@ -89,7 +91,9 @@ def explained(
     """Return the configuration, and for each key who said what."""
     env = environment() if environ is None else environ
     source = locate(path, env)
-    found, settings = build(document(source), env)
+    described = metadata(source, env)
+    providing = document(described) if described else None
+    found, settings = build(document(source), env, providing)
     if source is None:
         missing = f"there is no {FILE}: see llm_config.example.toml"
         return replace(found, warnings=(missing, *found.warnings)), settings
@@ -109,13 +113,23 @@ def document(source: Path | None) -> Document:
 
 def locate(path: Path | None, environ: Mapping[str, str]) -> Path | None:
     """Return the configuration file: the one named, else the first that exists."""
-    named = _get(environ, "REGREEN_CONFIG")
+    variables = ("REGREEN_CONFIG", *AUTO_CODER_PATHS)
+    named = next((found for one in variables if (found := _get(environ, one))), "")
     if path is not None or named:
         return (path or Path(named)).expanduser()
     folders = [Path(), Path(".auto-coder")]
     if home := environ.get("HOME"):
         folders.append(Path(home, ".auto-coder"))
     return next((folder / FILE for folder in folders if (folder / FILE).is_file()), None)
+
+
+def metadata(source: Path | None, environ: Mapping[str, str]) -> Path | None:
+    """Return the file of the providers: beside the configuration, else where auto-coder has it."""
+    folders = [source.parent] if source else []
+    if home := environ.get("HOME"):
+        folders.append(Path(home, ".auto-coder"))
+    files = (folder / providers.FILE for folder in folders)
+    return next((file for file in files if file.is_file()), None)
 
 
 def _get(environ: Mapping[str, str], variable: str, default: str = "") -> str:

@@ -1,4 +1,4 @@
-"""`[prices."MODEL"]`: what models cost, for every backend that states no price of its own.
+"""`[prices.X]`: what models cost, for every backend that states no price of its own.
 
 A table's name is a pattern as in file names; the longest one that fits a model is meant. A name
 with dots that was not quoted arrives as nested tables and is put together again.
@@ -20,7 +20,7 @@ SECTION = "prices"
 
 
 class PriceKeys(Value, frozen=True, rename={"input": "in", "output": "out"}):
-    """One `[prices."MODEL"]`; USD per million tokens."""
+    """One `[prices.X]`; USD per million tokens."""
 
     input: shapes.PerMillion | None = None
     output: shapes.PerMillion | None = None
@@ -28,7 +28,7 @@ class PriceKeys(Value, frozen=True, rename={"input": "in", "output": "out"}):
     cache_write: shapes.PerMillion | None = None
 
 
-_KEYS = PriceKeys.__struct_encode_fields__
+_KEYS = shapes.keys_of(PriceKeys)
 
 
 def read(file: Document, warnings: list[str]) -> tuple[tuple[PriceOf, ...], Settings]:
@@ -48,8 +48,20 @@ def read(file: Document, warnings: list[str]) -> tuple[tuple[PriceOf, ...], Sett
 
 
 def priced(backend: BackendConfig, prices: tuple[PriceOf, ...]) -> BackendConfig:
-    """Return *backend* with the price that the list has for its model."""
-    return replace(backend, list_price=listed(prices, backend.model))
+    """Return *backend* and its ways, each with the price that the list has for its model."""
+    ways = {name: _way(backend, way, prices) for name, way in backend.ways.items()}
+    return replace(backend, list_price=listed(prices, backend.model), ways=ways)
+
+
+def _way(backend: BackendConfig, way: BackendConfig, prices: tuple[PriceOf, ...]) -> BackendConfig:
+    """Return one way with its price: that of its section is for the section's model.
+
+    So it gives way where the list knows another model better.
+    """
+    price = listed(prices, way.model)
+    if price and way.model != backend.model and way.own_price == backend.own_price:
+        way = replace(way, price_in=None, price_out=None, price_cached=None, price_cache_write=None)
+    return replace(way, list_price=price)
 
 
 def _tables(

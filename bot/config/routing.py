@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from msgspec.structs import replace
 
 from bot.config import shapes
-from bot.config.backends import AGENTS
+from bot.config.autocoder import AGENTS, idle
 from bot.config.document import Document
 from bot.config.layers import Settings
 from bot.config.schema import BackendConfig, Lane, RoutingPolicy, Strategy
@@ -57,7 +57,10 @@ def read(
     fallback: Sequence[BackendConfig],
     warnings: list[str],
 ) -> tuple[RoutingPolicy, Frameworks]:
-    """Return how backends are chosen, and the frameworks, or raise `ConfigError`."""
+    """Return how backends are chosen, and the frameworks, or raise `ConfigError`.
+
+    The strategy may still change: `turns` knows the primary rotation.
+    """
     found = _frameworks(file, warnings)
     keys = shapes.fit(file, (SECTION,), shapes.table(file, (SECTION,)), shapes.FallbackSystemKeys)
     overrides = keys.overrides or {}
@@ -83,6 +86,38 @@ def read(
     return policy, found
 
 
+def turns(
+    routing: RoutingPolicy,
+    primary: Sequence[BackendConfig],
+    own: Settings,
+    settings: Settings,
+    warnings: list[str],
+) -> RoutingPolicy:
+    """Return the policy with `always_switch_after_execution` heeded: the rotation takes turns.
+
+    auto-coder has such a backend work once, then the next of the order is up. A strategy that the
+    file names comes first.
+    """
+    key = "always_switch_after_execution"
+    switching = [one for one in primary if one.always_switch_after_execution]
+    if not switching:
+        return routing
+    where = settings.origin(f"backends.{switching[0].name}.{key}")
+    told = f"{where}: backends.{switching[0].name}.{key}"
+    by = own.origin(f"{SECTION}.strategy")
+    if len(primary) == 1:
+        warnings.append(f"{told} has no effect: there is no other backend to switch to")
+    elif not routing.enabled:
+        warnings.append(f"{told} has no effect: {SECTION}.enabled is false")
+    elif by != "default" and routing.strategy is not Strategy.ROUND_ROBIN:
+        warnings.append(f"{told} has no effect: {by} sets the strategy {routing.strategy}")
+    else:
+        if len(switching) < len(primary):
+            warnings.append(f"{told} holds for all of the rotation: its backends take turns")
+        return replace(routing, strategy=Strategy.ROUND_ROBIN)
+    return routing
+
+
 def ordered(
     primary: Sequence[BackendConfig], by_name: Mapping[str, BackendConfig], found: Frameworks
 ) -> tuple[BackendConfig, ...]:
@@ -91,7 +126,7 @@ def ordered(
     place = {name: (keys.priority or 0, at) for at, (name, keys) in enumerate(found.items())}
     first = [by_name[name] for name in sorted(place, key=lambda name: place[name])]
     everyone = dict.fromkeys(one.name for one in (*first, *primary))
-    return tuple(by_name[name] for name in everyone if name not in off and by_name[name].enabled)
+    return tuple(by_name[name] for name in everyone if name not in off and not idle(by_name[name]))
 
 
 def _frameworks(file: Document, warnings: list[str]) -> Frameworks:
@@ -150,19 +185,26 @@ def _lanes(
     config: BackendConfig, framework: shapes.FrameworkKeys | None, key: str
 ) -> tuple[Lane, ...]:
     """Return a backend's lanes: one for each provider, or one."""
-    url = config.base_url or config.openai_base_url
+    weight = framework.health_weight if framework else 1.0
+    if not config.ways:
+        return (_lane(config, key, weight),)
+    return tuple(
+        replace(_lane(way, f"{key}/{provider}", weight), provider=provider)
+        for provider, way in config.ways.items()
+    )
+
+
+def _lane(config: BackendConfig, key: str, weight: float) -> Lane:
+    url = config.openai_base_url or config.base_url
     host = urlsplit(url).netloc if url else config.model_provider
-    lane = Lane(
+    return Lane(
         key,
         config.name,
         host=host or (config.backend_type if config.backend_type in AGENTS else ""),
         price_usd=_price_usd(config),
-        weight=framework.health_weight if framework else 1.0,
+        weight=weight,
         probed=bool(url or config.api_key or config.openai_api_key),
     )
-    return tuple(
-        replace(lane, key=f"{key}/{provider}", provider=provider) for provider in config.providers
-    ) or (lane,)
 
 
 def _price_usd(config: BackendConfig) -> float | None:

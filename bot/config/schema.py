@@ -232,8 +232,9 @@ class RoutingPolicy(Value, frozen=True):
 class Policy(Value, frozen=True):
     """Everything that decisions depend on, without secrets.
 
-    `planners` and `analysts` are the backends of those two drains; without any there is no such
-    step. `base_look_s` is how often a base branch that fails, too, is looked at again.
+    `planners`, `analysts` and `reviewers` are the backends of those drains; without any there is no
+    such step. `drains` holds all chains and how patiently they are worked through. `base_look_s` is
+    how often a base branch that fails, too, is looked at again.
     """
 
     autofix: bool = True
@@ -248,6 +249,7 @@ class Policy(Value, frozen=True):
     fallback: tuple[BackendName, ...] = ()
     planners: tuple[BackendName, ...] = ()
     analysts: tuple[BackendName, ...] = ()
+    reviewers: tuple[BackendName, ...] = ()
     trusted_markers: tuple[str, ...] = ()
     patterns: tuple[FailurePattern, ...] = ()
     retry: RetryPolicy = RetryPolicy()
@@ -256,13 +258,15 @@ class Policy(Value, frozen=True):
     planning: PlanningPolicy = PlanningPolicy()
     approvals: ApprovalPolicy = ApprovalPolicy()
     routing: RoutingPolicy = RoutingPolicy()
+    drains: Drains = Drains()
 
 
 @dataclass(frozen=True, slots=True)
 class BackendConfig:
     """One `[backends.X]` section, or `[backend_for_failed_pr]`; keys as in auto-coder's file.
 
-    `timeout_s` bounds one whole call. `command` is the template of a `command` backend.
+    `timeout_s` bounds one whole call. `command` is the template of a `command` backend. `ways`
+    holds for each of its providers, in their order, this backend as that one reaches it.
     """
 
     name: str
@@ -293,6 +297,18 @@ class BackendConfig:
     price_cache_write: float | None = None  # USD per million input tokens written to one
     models: tuple[str, ...] = ()  # patterns of the models that its agent may ask for; none: any
     list_price: Price | None = None  # of its model, from `[prices]`
+    env: Mapping[str, str] = field(default_factory=dict)  # its agent's, besides ours; no secret
+    provider: str = ""  # the one that this is the way through
+    ways: Mapping[str, "BackendConfig"] = field(default_factory=dict)
+
+    def through(self, provider: str) -> "BackendConfig | None":
+        """Return this backend as *provider* reaches it, None when it has no such provider.
+
+        "" is the first provider, and a backend without any is reached by itself.
+        """
+        if not provider:
+            return next(iter(self.ways.values()), self)
+        return self.ways.get(provider)
 
     @property
     def own_price(self) -> Price | None:
@@ -309,13 +325,22 @@ class BackendConfig:
 
 @dataclass(frozen=True, slots=True)
 class SandboxConfig:
-    """How untrusted code is run; `paths` are further read-only folders that it may see."""
+    """How untrusted code is run; `paths` are further read-only folders that it may see.
 
-    driver: str = "bubblewrap"  # or "none", only by name
+    `fetch` lists the hosts that a set-up may fetch from, `name`, `*.name`, `name:port` or an
+    address; `fetch_mb` bounds one set-up, `snapshots_mb` all stored set-ups together (0: none).
+    """
+
+    driver: str = "bubblewrap"  # or "podman", "docker"; "none" only by name
+    image: str = ""  # what containers are made from, for podman and docker
     paths: tuple[str, ...] = ()
     memory_mb: int = 4096
     processes: int = 1024
+    disk_mb: int = 8192  # how much of the disk one command may use up
     workers: int = 2  # backends and verifications at work at one time
+    fetch: tuple[str, ...] = ()
+    fetch_mb: int = 2048
+    snapshots_mb: int = 4096
 
 
 @dataclass(frozen=True, slots=True)

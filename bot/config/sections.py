@@ -20,11 +20,17 @@ FIXED_SECTIONS = frozenset(
         *shapes.DRAIN_SECTIONS,
         *FALLBACK_SECTIONS,
         *shapes.OWN_SECTIONS,
+        *shapes.NOEDIT_SECTIONS,
         *shapes.ROUTING_TABLES,
         *shapes.UNUSED_SECTIONS,
     }
 )
-_BACKEND_KEYS = frozenset(shapes.keys_of(shapes.BackendKeys))
+# "environment" or "attempts" alone make no table a backend.
+_BACKEND_KEYS = (
+    frozenset(shapes.keys_of(shapes.BackendKeys))
+    - shapes.WRITTEN_KEYS
+    - {*("attempts", "env_id", "environment", "environment_id")}
+)
 _TABLE_KEYS = frozenset({"extra_args"})  # tables that belong to a backend, not to its name
 
 Found = dict[str, KeyPath]
@@ -38,7 +44,8 @@ def find(file: Document, warnings: list[str]) -> Found:
     for name, table in file.values.items():
         if name in shapes.UNUSED_SECTIONS:
             warnings.append(f"{file.where((name,))}: [{name}] has no effect yet")
-        if name not in FIXED_SECTIONS:
+        written = name in shapes.WRITTEN_NAMES and not isinstance(table, Mapping)
+        if name not in FIXED_SECTIONS and not written:
             _gather(file, (name,), table, found, warnings)
     for framework in shapes.table(file, ("frameworks",)).values():
         named = framework.get("name") if isinstance(framework, Mapping) else None

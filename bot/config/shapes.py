@@ -31,24 +31,36 @@ Milliseconds = Annotated[int, Meta(ge=0, le=10**12)]
 
 DRAIN_SECTIONS = ("agent_chains", "agent_drains", "agent_chain")
 SECRET_KEYS = frozenset(
-    {"api_key", "openai_api_key", "openrouter_api_key", "claude_code_oauth_token"}
+    {
+        "api_key",
+        "claude_code_oauth_token",
+        "claude_code_routine_token",
+        "openai_api_key",
+        "openrouter_api_key",
+    }
 )
 # Accepted because auto-coder's files hold them; nothing reads them yet.
 UNUSED_KEYS = frozenset(
     {
-        "always_switch_after_execution",
+        "attempts",
         "claude_code_oauth_token",
+        "claude_code_routine_token",
+        "env_id",
+        "environment",
+        "environment_id",
         "extra_args",
-        "openrouter_api_key",
-        "openrouter_base_url",
-        "providers",
         "url",
     }
 )
+# What auto-coder itself writes beside the settings that it saves.
+WRITTEN_KEYS = frozenset({"options_explicitly_set", "options_for_noedit_explicitly_set"})
+WRITTEN_NAMES = frozenset({"version", "created_at", "updated_at"})
+NOEDIT_SECTIONS = ("backend_for_noedit", "message_backend")  # the newer name first
 UNUSED_SECTIONS = frozenset(
     {
-        "backend_for_noedit",
-        "message_backend",
+        "backend_adversarial_validation",
+        "backend_cloud",
+        "backend_with_high_score_cloud",
     }
 )
 
@@ -87,6 +99,42 @@ class BackendKeys(Value, frozen=True):
     options_for_noedit: tuple[str, ...] | None = None
     options_for_resume: tuple[str, ...] | None = None
     url: str | None = None
+    claude_code_routine_token: str | None = None
+    environment_id: str | None = None
+    environment: str | None = None
+    env_id: str | None = None
+    attempts: int | None = None
+    options_explicitly_set: bool = True
+    options_for_noedit_explicitly_set: bool = True
+
+
+class ProviderKeys(Value, frozen=True):
+    """`[<backend>.<provider>]` of `provider_metadata.toml`, without the keys in capitals."""
+
+    description: str | None = None
+    command: str | None = None
+    args: tuple[str, ...] | None = None
+    model: str | None = None
+    api_key: str | None = None
+    base_url: str | None = None
+    openai_api_key: str | None = None
+    openai_base_url: str | None = None
+    openrouter_api_key: str | None = None
+    openrouter_base_url: str | None = None
+    model_provider: str | None = None
+    settings: str | None = None
+    options: tuple[str, ...] | None = None
+    options_for_noedit: tuple[str, ...] | None = None
+    options_for_resume: tuple[str, ...] | None = None
+    temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
+    timeout: Positive | None = None
+    max_retries: Count | None = None
+    usage_markers: tuple[Any, ...] | None = None
+    price_in: PerMillion | None = None
+    price_out: PerMillion | None = None
+    price_cached: PerMillion | None = None
+    price_cache_write: PerMillion | None = None
+    models: tuple[str, ...] | None = None
 
 
 class FallbackKeys(BackendKeys, frozen=True):
@@ -194,11 +242,16 @@ class AgentChainKeys(Value, frozen=True):
 class SandboxKeys(Value, frozen=True):
     """`[sandbox]`."""
 
-    driver: Literal["bubblewrap", "none"] | None = None
+    driver: Literal["bubblewrap", "podman", "docker", "none"] | None = None
+    image: str | None = None
     paths: tuple[str, ...] | None = None
     memory_mb: AtLeastOne | None = None
     processes: AtLeastOne | None = None
+    disk_mb: AtLeastOne | None = None
     workers: AtLeastOne | None = None
+    fetch: tuple[str, ...] | None = None
+    fetch_mb: AtLeastOne | None = None
+    snapshots_mb: Count | None = None
 
 
 class BudgetKeys(Value, frozen=True):
@@ -280,7 +333,7 @@ _CHOICES = {
     "approvals.role": "write or admin",
     "fallback_system.compare": f"two of {', '.join(Strategy)}",
     "fallback_system.strategy": f"one of {', '.join(Strategy)}",
-    "sandbox.driver": "bubblewrap or none",
+    "sandbox.driver": "bubblewrap, podman, docker or none",
     "retry.retries": f"for types of failure: {', '.join(FailureType)}",
     "retry.multipliers": f"for types of failure: {', '.join(FailureType)}",
 }
@@ -288,7 +341,7 @@ _CHOICES = {
 
 def keys_of(shape: type[Value]) -> tuple[str, ...]:
     """Return the keys that a section may hold."""
-    return shape.__struct_fields__
+    return shape.__struct_encode_fields__
 
 
 def fit(document: Document, path: KeyPath, values: Any, shape: type[Shape]) -> Shape:

@@ -1,8 +1,9 @@
 """The configuration in force, swapped whole when its file changes.
 
-Whoever asks gets a snapshot; a run keeps the one that it began with. The file is looked at when
-somebody asks, at most once a second: its place, time, size and inode tell of a change, also when an
-editor replaces it. A broken file keeps the old snapshot and is reported once.
+Whoever asks gets a snapshot; a run keeps the one that it began with. The file, and that of the
+providers, is looked at when somebody asks, at most once a second: its place, time, size and inode
+tell of a change, also when an editor replaces it. A broken file keeps the old snapshot and is
+reported once.
 """
 
 import threading
@@ -17,6 +18,7 @@ from bot.domain.errors import ConfigError
 CHECK_EVERY_S = 1.0
 
 Look = tuple[str, int, int, int] | None
+Looks = tuple[Look, Look]
 
 
 class Watched:
@@ -57,11 +59,15 @@ class Watched:
         except ConfigError as error:
             self._report(f"{error}; the settings read before stay in force")
 
-    def _look(self) -> Look:
-        """Return what tells one state of the file from another; None when there is none."""
+    def _look(self) -> Looks:
+        """Return what tells one state of the two files from another."""
         source = load.locate(self._path, self._environ)
-        try:
-            found = source.stat() if source else None
-        except OSError:
-            return None
-        return found and (str(source), found.st_mtime_ns, found.st_size, found.st_ino)
+        return _state(source), _state(load.metadata(source, self._environ))
+
+
+def _state(source: Path | None) -> Look:
+    try:
+        found = source.stat() if source else None
+    except OSError:
+        return None
+    return found and (str(source), found.st_mtime_ns, found.st_size, found.st_ino)

@@ -8,6 +8,7 @@ attempt     one trip through the pipeline, counted in the pull request's comment
 trigger     what an attempt answers: the pull request, its head, and which try on that head
 signal      a classified failing check
 backend     something that can change code: fixers, a patch worker, a command, an agent
+provider    one way to reach a backend's model: its own key, address, model and flags
 lane        a backend with one of its providers; health is kept for each
 standing    the lane that a chain works with now
 fix drain   the job that consumes a chain of backends to mend code

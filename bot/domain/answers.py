@@ -26,12 +26,22 @@ class Ending(StrEnum):
     DISK_FULL = "disk_full"
 
 
+class DrainMode(StrEnum):
+    """In what way a backend was called (seed 2)."""
+
+    NORMAL = "normal"
+    CONTINUATION = "continuation"  # where an earlier call of its own ended, in the same session
+    SAME_AGENT_RETRY = "same_agent_retry"  # the same again, after a limit that may have passed
+    FORMAT_RETRY = "format_retry"  # what it said was of no use, so it was asked once more
+
+
 class Answer(Value, frozen=True):
     """The end of one backend call; `text` is its own account, `detail` ours for people.
 
     `session` is what a later call hands back to go on where this one ended, "" where none can.
     `retry_after_s` is the wait that an API asked for; with `BUDGET`, the time until that budget
-    begins anew (the day's, at midnight UTC), None where it never does by itself.
+    begins anew (the day's, at midnight UTC), None where it never does by itself. `mode` tells how
+    the call was made that ended so.
     """
 
     ending: Ending
@@ -40,3 +50,4 @@ class Answer(Value, frozen=True):
     usage: Usage = Usage()
     retry_after_s: float | None = None
     session: str = ""
+    mode: DrainMode = DrainMode.NORMAL

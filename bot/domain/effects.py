@@ -90,13 +90,17 @@ class Consult(Variant, frozen=True):
 
 
 class Verify(Variant, frozen=True):
-    """Have the gatekeeper run the commands over a fresh tree at `head` with the diff applied."""
+    """Have the gatekeeper run the commands over a fresh tree at `head` with the diff applied.
+
+    `trusted` says that only people who may write to the repository wrote what is at `head`.
+    """
 
     run: str
     pull: PullRef
     head: Sha
     diff: str
     commands: tuple[Command, ...]
+    trusted: bool = False
 
 
 class BuildCommit(Variant, frozen=True):

@@ -34,7 +34,7 @@ class Price(Value, frozen=True):
 
 
 class PriceOf(Value, frozen=True):
-    """`[prices."MODEL"]`: the price of the models that a pattern (as in file names) names."""
+    """`[prices.X]`: the price of the models that a pattern (as in file names) names."""
 
     pattern: str
     price: Price

@@ -20,6 +20,7 @@ from bot.domain.values import (
     Command,
     CommandResult,
     Comment,
+    Ground,
     Observation,
     Pull,
     PullRef,
@@ -119,11 +120,13 @@ class Kit:
 
     `home` is a folder of the host that becomes its home folder, instead of a new and empty one.
     `socket` is a Unix socket of the host, which it finds at the URL that `Sandbox.reach` yields.
+    `shown` is a folder of the host that it may read; the sandbox says where.
     """
 
     home: Path | None = None
     socket: Path | None = None
     watch: Watch = Watch()
+    shown: Path | None = None
 
 
 NO_KIT = Kit()
@@ -171,7 +174,11 @@ class Gatekeeper(Protocol):
     """Runs the project's commands over a tree and writes the artifact, whatever their end."""
 
     def verify(
-        self, tree: Path, commands: Sequence[Command], stop: Callable[[], bool]
+        self,
+        tree: Path,
+        commands: Sequence[Command],
+        stop: Callable[[], bool],
+        ground: Ground = ...,
     ) -> Sequence[CommandResult]: ...
     def record(self, run: str, verification: Verification, at: datetime) -> str: ...
 
@@ -184,12 +191,14 @@ class Terms(Value, frozen=True):
 
     With a `question` it is asked that and nothing else, and shall change nothing. `resume` is the
     `Answer.session` of an earlier call of the same backend, to go on from there; where that is not
-    possible it starts anew. `origin` says on whose account its calls go.
+    possible it starts anew. `origin` says on whose account its calls go. `provider` names the one
+    of its providers that is to be used, "" for its own.
     """
 
     question: str = ""
     resume: str = ""
     origin: Origin | None = None
+    provider: str = ""
 
 
 ORDINARY = Terms()

@@ -286,8 +286,35 @@ class Command(Value, frozen=True):
     allow_fail: bool = False
 
 
+class Ground(Value, frozen=True):
+    """Whose tree is verified: `trusted` says that only people who may write to `repo` wrote it.
+
+    Only such a run leaves a set-up for later ones to start from.
+    """
+
+    repo: str = ""
+    trusted: bool = False
+
+
+class Fetched(Value, frozen=True):
+    """What a set-up asked of one host: how often, and how many bytes went both ways.
+
+    `refused` is why it got nothing, "" when it did.
+    """
+
+    host: str
+    port: int
+    requests: int = 0
+    bytes: int = 0
+    refused: str = ""
+
+
 class CommandResult(Value, frozen=True):
-    """How one command of a verification ended; output is capped, head and tail kept."""
+    """How one command of a verification ended; output is capped, head and tail kept.
+
+    `snapshot` names the stored set-up that it was taken from or that was made of it, if any, and
+    `fetched` is the fetch proxy's log.
+    """
 
     name: str
     command: str
@@ -297,6 +324,8 @@ class CommandResult(Value, frozen=True):
     seconds: float
     output: str
     timed_out: bool = False
+    snapshot: str = ""
+    fetched: tuple[Fetched, ...] = ()
 
 
 class Verification(Value, frozen=True):

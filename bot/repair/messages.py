@@ -27,6 +27,11 @@ DIFF_CHARACTERS = 20_000
 APPLY_CHARACTERS = 45_000  # a comment holds 65,536, and the proof must fit beside it
 EVIDENCE_CHARACTERS = 3_000
 PLAN_CHARACTERS = 4_000
+UNPROTECTED = """
+> [!WARNING]
+> The code of this pull request ran without a sandbox, with the rights of the server: its
+> administrator set `driver = "none"`.
+"""
 
 
 def fence(text: str, language: str = "") -> str:
@@ -51,6 +56,11 @@ def quote(text: str, limit: int = 300) -> str:
 def name(text: str) -> str:
     """Show a check's or a backend's name as inline code."""
     return "`" + redact(_printable(text)).replace("`", "'").replace("\n", " ")[:120] + "`"
+
+
+def warned(report: str, sandbox: str) -> str:
+    """Return a comment or a check run's text with the warning that this driver calls for."""
+    return f"{report.rstrip()}\n{UNPROTECTED}" if sandbox == "none" else report
 
 
 def _printable(text: str) -> str:

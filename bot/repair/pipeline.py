@@ -319,7 +319,8 @@ def backend_ended(state: Pass, ended: BackendEnded) -> Step:
         diff_fingerprint=guard.diff_fingerprint(ended.diff),
     )
     run = state.open_run
-    verify = effects.Verify(run.id, state.pull, run.head, ended.diff, state.proofs)
+    ours = not state.found.fork  # only who may write to the repository pushes to its branches
+    verify = effects.Verify(run.id, state.pull, run.head, ended.diff, state.proofs, ours)
     return replace(state, diff=ended.diff, phase=Phase.VERIFYING), verify
 
 

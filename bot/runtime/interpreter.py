@@ -29,6 +29,7 @@ from bot.domain.values import (
     CheckState,
     CommandResult,
     FailingStep,
+    Ground,
     PullRef,
     Record,
     Verification,
@@ -37,7 +38,7 @@ from bot.failures.classify import classify
 from bot.failures.evidence import Table, custom_table
 from bot.repair import attempts
 from bot.repair.guard import diff_fingerprint, redact
-from bot.repair.messages import command_name
+from bot.repair.messages import command_name, warned
 from bot.repair.steps import run_lines
 from bot.runtime.accounting import account
 from bot.runtime.facts import REMEMBERED, observe
@@ -71,7 +72,7 @@ log = structlog.get_logger("regreen")
 
 
 class Interpreter:
-    """Performs the effects of passes; `sandbox` names the driver for the proof's record."""
+    """Performs the effects of passes; `sandbox` names the driver for the proof and its warning."""
 
     def __init__(self, ports: Ports, sandbox: str) -> None:
         self._ports = ports
@@ -111,9 +112,11 @@ class Interpreter:
             case effects.ReadFailures():
                 return self._read_failures(effect)
             case effects.Comment():
-                return self._comment(effect)
+                body = warned(effect.body, self._sandbox)
+                return self._comment(msgspec.structs.replace(effect, body=body))
             case effects.ShowCard():
-                self._ports.checks.show(effect.card)
+                summary = warned(effect.card.summary, self._sandbox)
+                self._ports.checks.show(msgspec.structs.replace(effect.card, summary=summary))
                 return effects.Done()
             case effects.RunBackend():
                 return self._run_backend(effect, generation)
@@ -306,7 +309,8 @@ class Interpreter:
             remote = self._ports.repos.remote(effect.pull.repo, write=False)
             with self._ports.trees.open(effect.pull.repo, effect.head, remote) as tree:
                 tree.apply(effect.diff)
-                results = self._ports.gatekeeper.verify(tree.path, effect.commands, stop)
+                ground = Ground(effect.pull.repo, effect.trusted)
+                results = self._ports.gatekeeper.verify(tree.path, effect.commands, stop, ground)
             if stop():
                 reason = self._ports.runs.fence(effect.pull).reason
                 self._record(effect, results, f"superseded: {reason}")

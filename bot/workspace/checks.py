@@ -17,8 +17,10 @@ from typing import Any
 import msgspec
 
 from bot.domain.errors import NeedsPerson, TryLater
-from bot.domain.ports import Sandbox
-from bot.domain.values import Command, CommandResult, Verification
+from bot.domain.ports import Kit, Sandbox
+from bot.domain.values import Command, CommandResult, Ground, Verification
+from bot.workspace.setup import NAME as SETUP
+from bot.workspace.setup import NOWHERE, Setup
 
 _ERRORS = 4000  # characters of a failing command's output that count as its errors
 
@@ -26,22 +28,26 @@ _ERRORS = 4000  # characters of a failing command's output that count as its err
 class LocalGatekeeper:
     """Verifies in a sandbox of this machine; artifacts lie under `artifacts_root/features`."""
 
-    def __init__(self, sandbox: Sandbox, artifacts_root: Path) -> None:
+    def __init__(self, sandbox: Sandbox, artifacts_root: Path, setup: Setup | None = None) -> None:
         self._sandbox = sandbox
         self._root = artifacts_root
+        self._setup = setup or Setup(sandbox, artifacts_root)
 
     def verify(
-        self, tree: Path, commands: Sequence[Command], stop: Callable[[], bool]
+        self,
+        tree: Path,
+        commands: Sequence[Command],
+        stop: Callable[[], bool],
+        ground: Ground = NOWHERE,
     ) -> Sequence[CommandResult]:
-        """Run the commands in order, up to the first that fails and may not."""
-        results: list[CommandResult] = []
-        for command in commands:
-            result = self._run(tree, command, stop)
-            results.append(result)
-            if not result.passed and not command.allow_fail:
-                break
-            if stop():
-                break
+        """Set up, then run the commands in order, up to the first that fails and may not."""
+        first = [command for command in commands if command.name == SETUP]
+        with self._setup.ready(tree, first, stop, ground) as ready:
+            results = list(ready.results)
+            for command in (one for one in commands if one.name != SETUP):
+                if stop() or any(not one.passed and not one.allow_fail for one in results):
+                    break
+                results.append(self._run(tree, command, stop, ready.kit))
         return results
 
     def record(self, run: str, verification: Verification, at: datetime) -> str:
@@ -59,9 +65,11 @@ class LocalGatekeeper:
             raise NeedsPerson(f"{path} cannot be written: {error.strerror}.") from error
         return str(path.relative_to(self._root))
 
-    def _run(self, tree: Path, command: Command, stop: Callable[[], bool]) -> CommandResult:
+    def _run(
+        self, tree: Path, command: Command, stop: Callable[[], bool], kit: Kit
+    ) -> CommandResult:
         ended = self._sandbox.run(
-            ("sh", "-c", command.run), tree, timeout_s=command.timeout_s, stop=stop
+            ("sh", "-c", command.run), tree, timeout_s=command.timeout_s, stop=stop, kit=kit
         )
         return CommandResult(
             name=command.name,
@@ -97,7 +105,13 @@ def _entry(result: CommandResult) -> dict[str, Any]:
         "allow_fail": result.allow_fail,
         "seconds": result.seconds,
     }
-    return entry | ({"timeout": True} if result.timed_out else {})
+    if result.timed_out:
+        entry["timeout"] = True
+    if result.snapshot:
+        entry["snapshot"] = result.snapshot
+    if result.fetched:
+        entry["fetched"] = msgspec.to_builtins(result.fetched)
+    return entry
 
 
 def _plain(run: str) -> str:

@@ -28,7 +28,9 @@ import structlog
 
 FILE = "cleanup_queue.json"
 TRASH = "trash"
-OWN = frozenset({TRASH, "trees", "mirrors"})  # the folders whose contents are ours to remove
+OWN = frozenset(
+    {TRASH, "trees", "mirrors", "setups"}
+)  # the folders whose contents are ours to remove
 _MOST_S = 600
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _HANDLE = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC

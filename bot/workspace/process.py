@@ -8,12 +8,13 @@ files.
 
 import contextlib
 import os
+import select
 import signal
 import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -212,20 +213,45 @@ def _watch(
     """Wait for the end of the command; return why it must be killed, an empty fault if not."""
     seen = psutil.Process(process.pid)
     ask_at = time.monotonic() + _ASK_S
-    while True:
-        left = deadline - time.monotonic()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(max(0.0, min(_LOOK_S, left)))
-            return Fault()
-        if left <= 0:
-            return Fault("out of time", timed_out=True)
-        if time.monotonic() >= ask_at:
-            ask_at += _ASK_S
-            if stop():
-                return Fault("stopped", stopped=True)
-        with contextlib.suppress(psutil.Error):  # it may have ended meanwhile
-            if (found := fault(seen)) is not None:
-                return found
+    with _waiting(process) as ends_within:
+        while True:
+            left = deadline - time.monotonic()
+            if ends_within(max(0.0, min(_LOOK_S, left))):
+                return Fault()
+            if left <= 0:
+                return Fault("out of time", timed_out=True)
+            if time.monotonic() >= ask_at:
+                ask_at += _ASK_S
+                if stop():
+                    return Fault("stopped", stopped=True)
+            with contextlib.suppress(psutil.Error):  # it may have ended meanwhile
+                if (found := fault(seen)) is not None:
+                    return found
+
+
+@contextlib.contextmanager
+def _waiting(process: subprocess.Popen[bytes]) -> Iterator[Callable[[float], bool]]:
+    """Yield a function that waits so many seconds at most and tells whether the process has ended.
+
+    `Popen.wait` sleeps longer and longer between its looks: a command of 20 ms would take 32.
+    """
+    if not hasattr(os, "pidfd_open"):  # not Linux
+        yield lambda seconds: _ends_within(process, seconds)
+        return
+    descriptor = os.pidfd_open(process.pid)
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    try:
+        yield lambda seconds: bool(poll.poll(seconds * 1000)) and process.wait() is not None
+    finally:
+        os.close(descriptor)
+
+
+def _ends_within(process: subprocess.Popen[bytes], seconds: float) -> bool:
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(seconds)
+        return True
+    return False
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:

@@ -14,6 +14,8 @@ and `bridge.py` makes a port of it. The bridge runs by the Python that runs us: 
 there, in the version that we know, whereas an image need not hold socat or a Python of its own.
 """
 
+import math
+import os
 import secrets
 import shutil
 import sys
@@ -24,48 +26,53 @@ from functools import cached_property
 from pathlib import Path
 from socket import SHUT_RDWR, create_server
 from threading import Thread
-
-import psutil
+from typing import Protocol
 
 from bot.config.schema import SandboxConfig
 from bot.domain.errors import NeedsPerson
-from bot.domain.ports import NO_KIT, Finished, Kit, Sandbox, Watch
-from bot.workspace import bridge, process
+from bot.domain.ports import NO_KIT, Finished, Kit, Sandbox
+from bot.workspace import bridge, holes, lesser, limits, process
+from bot.workspace.container import Container
+from bot.workspace.lesser import Bind
+from bot.workspace.limits import Limits
 from bot.workspace.toolpath import host_path, tool_path
 
 HOME = "/home/regreen"
 TREE = "/tree"
 _ETC = Path(__file__).parent / "etc"
-_OURS = "/run/regreen"  # inside: the bridge and its socket
+_OURS = "/run/regreen"  # inside: the bridge and its socket, and the folder that a kit shows
+SHOWN = f"{_OURS}/shown"
 _PORT = 8101  # inside, on a loopback that is the sandbox's own
 _PYTHON = Path(sys.executable).resolve()
 _HOST_ETC = ("/etc/alternatives", "/etc/ld.so.cache", "/etc/ssl", "/etc/pki", "/etc/localtime")
 _MERGED = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
-_MB = 1024 * 1024
-_FILE_MB = 1024  # largest file
-_TMP_MB = 1024  # size of /tmp and of the home folder, each
-_TREE_MB = 8192  # how much of the disk a command may use up
-_FREE_MB = 256  # how much must stay free
-_OPEN_FILES = 4096
-CIRCLES = 20  # how often a command may print that it goes round in circles
 _NOBODY = "65534"
-_PROBE = """
-grep -q . /proc/1/environ && echo "the caller's environment is visible"
-[ "$(id -u)" = 0 ] && echo "commands run as root"
-grep -q '^CapEff:[[:space:]]*0*$' /proc/self/status || echo "capabilities are left"
-grep -qvE 'Inter|face|^ *lo:' /proc/net/dev && echo "a network device is visible"
-(: > /usr/canary) 2>/dev/null && echo "the system is writable"
-(: > /tree/canary) 2>/dev/null || echo "the tree is not writable"
-[ -e "$0" ] && echo "the host's files are visible"
-true
-"""
+_MEND = (
+    "Install it (Debian, Ubuntu: apt install bubblewrap; Fedora: dnf install bubblewrap) and allow "
+    'user namespaces, or set driver = "none" in [sandbox] of llm_config.toml to run untrusted code '
+    "without isolation."
+)
+
+
+class Driver(Sandbox, Protocol):
+    """A sandbox that can say whether it is there, and whether it holds."""
+
+    def missing(self) -> str | None: ...
+    def selftest(self) -> tuple[str, ...]: ...
+    def notes(self) -> tuple[str, ...]: ...
 
 
 class Bubblewrap:
-    """Runs commands by bubblewrap; `path` is the PATH whose tools they may use."""
+    """Runs commands by bubblewrap; `path` is the PATH whose tools they may use.
 
-    def __init__(self, config: SandboxConfig, path: str) -> None:
+    `where` is the folder whose file system the trees lie in, that for temporary files if not given.
+    """
+
+    environment: Mapping[str, str] = {}  # of bubblewrap itself, which everybody inside may read
+
+    def __init__(self, config: SandboxConfig, path: str, where: Path | None = None) -> None:
         self._config = config
+        self._where = where
         self._host_path = path
         self._tools = tool_path(path)
         self._python = tool_path(str(_PYTHON.parent))
@@ -75,29 +82,36 @@ class Bubblewrap:
         """The driver's name in the configuration."""
         return "bubblewrap"
 
-    def available(self) -> str | None:
-        """Return why bubblewrap cannot be used here, or None when it can."""
+    def missing(self) -> str | None:
+        """Return which program is not there, or None."""
         if self._bwrap is None:
             return "bubblewrap is not installed"
         if self._prlimit is None:
             return "prlimit (util-linux) is not installed"
-        with tempfile.TemporaryDirectory(prefix="regreen-") as tree:
-            ended = self.run(("true",), Path(tree), timeout_s=20)
+        return None
+
+    def available(self) -> str | None:
+        """Return why bubblewrap cannot be used here, or None when it can."""
+        if (reason := self.missing()) is not None:
+            return reason
+        ended = self._trial(lent=self._lends)
         if ended.exit_code != 0:
             return f"bubblewrap does not start: {ended.output.strip() or ended.exit_code}"
         return None
 
     def selftest(self) -> tuple[str, ...]:
         """Try the known holes from inside; return those that are open, none when all hold."""
-        with tempfile.TemporaryDirectory(prefix="regreen-") as folder:
-            tree, secret = Path(folder) / "tree", Path(folder) / "secret"
-            tree.mkdir()
-            secret.write_text("CANARY")
-            command = ("sh", "-c", _PROBE, str(secret))
-            ended = self.run(command, tree, timeout_s=20, env={})
-        if ended.exit_code != 0:
-            return (f"the self-test did not run: {ended.output.strip()}",)
-        return tuple(ended.output.splitlines())
+        return tuple(hole for hole in self._found if not hole.startswith("note: "))
+
+    def notes(self) -> tuple[str, ...]:
+        """Return what holds less well here than it could."""
+        told = [hole.removeprefix("note: ") for hole in self._found if hole.startswith("note: ")]
+        if os.geteuid() == 0 and not self._lends:
+            told.append(
+                "commands run with the files of root, and their processes are watched rather than "
+                "counted: let the server run as another user"
+            )
+        return tuple(told)
 
     @contextmanager
     def reach(self, socket: Path) -> Iterator[str]:  # noqa: ARG002  # each sandbox has its own port
@@ -116,14 +130,51 @@ class Bubblewrap:
         kit: Kit = NO_KIT,
     ) -> Finished:
         """Run *command* in *tree*, which it sees as `/tree` and may change."""
-        return process.run(
-            [*self._world(tree, env or {}, kit), *self._limited(), *_bridged(kit), *command],
-            cwd=Path("/"),
-            env={},
-            timeout_s=timeout_s,
-            stdin=stdin,
-            stop=stop,
-            fault=_Limits(self._config, tree, kit).fault,
+        inside = [*self._limited(timeout_s), *_bridged(kit), *command]
+        with Limits(self._config, tree, kit) as watched:
+
+            def perform(binds: Sequence[Bind], user: int | None) -> Finished:
+                return process.run(
+                    [*lesser.become(user), *self._world(binds, env or {}, kit), *inside],
+                    cwd=Path("/"),
+                    env=self.environment,
+                    timeout_s=timeout_s,
+                    stdin=stdin,
+                    stop=stop,
+                    fault=watched.fault,
+                )
+
+            binds = self._binds(tree, kit)
+            return lesser.lent(binds, perform) if self._lends else perform(binds, None)
+
+    @cached_property
+    def _lends(self) -> bool:
+        """Tell whether commands run as users of their own: only root can arrange that."""
+        if os.geteuid() != 0:
+            return False
+        try:
+            return self._trial(lent=True).exit_code == 0
+        except (OSError, NeedsPerson):
+            return False
+
+    def _trial(self, *, lent: bool) -> Finished:
+        """Run the least command, on the file system where the trees will lie."""
+        with tempfile.TemporaryDirectory(prefix="regreen-", dir=self._where) as tree:
+            binds = self._binds(Path(tree), NO_KIT)
+
+            def perform(binds: Sequence[Bind], user: int | None) -> Finished:
+                world = self._world(binds, {}, NO_KIT)
+                words = [*lesser.become(user), *world, "touch", "tried"]
+                return process.run(words, cwd=Path("/"), env={}, timeout_s=20)
+
+            return lesser.lent(binds, perform) if lent else perform(binds, None)
+
+    @cached_property
+    def _found(self) -> tuple[str, ...]:
+        return holes.found(
+            lambda command, tree: self.run(command, tree, timeout_s=20),
+            self._where,
+            ("processes", "data_size", "file_size", "open_files", "cpu_time"),
         )
 
     @cached_property
@@ -154,34 +205,33 @@ class Bubblewrap:
                 arguments += ["--ro-bind", str(folder), str(folder)]
         for path in _HOST_ETC:
             arguments += ["--ro-bind-try", path, path]
-        for file in sorted(_ETC.iterdir()):
-            arguments += ["--ro-bind", str(file), f"/etc/{file.name}"]
         return tuple(arguments)
 
     @cached_property
-    def _shown(self) -> tuple[str, ...]:
-        arguments: list[str] = []
+    def _shown(self) -> tuple[Bind, ...]:
+        """Return what is shown of the host to every command."""
         extra = [Path(path) for path in self._config.paths]
-        for path in (*self._tools.shown, *extra):
-            if path.is_relative_to(TREE) or not path.is_absolute():
+        for path in extra:
+            if not path.is_absolute() or any(path.is_relative_to(own) for own in (TREE, HOME)):
                 raise NeedsPerson(f"sandbox.paths: {path} cannot be shown in the sandbox")
-            arguments += ["--ro-bind-try", str(path), str(path)]
-        return tuple(arguments)
+        files = [Bind(file, f"/etc/{file.name}") for file in sorted(_ETC.iterdir())]
+        return (*files, *(Bind(path, str(path)) for path in (*self._tools.shown, *extra)))
 
-    def _gateway(self, kit: Kit) -> list[str]:
-        """Return the arguments that show the gateway's socket and what leads to it."""
-        if kit.socket is None:
-            return []
-        shown = [part for path in self._python.shown for part in ("--ro-bind-try", path, path)]
-        return [
-            *map(str, shown),
-            *("--ro-bind", bridge.__file__, f"{_OURS}/bridge.py"),
-            *("--ro-bind", str(kit.socket), f"{_OURS}/gateway"),
-        ]
+    def _binds(self, tree: Path, kit: Kit) -> list[Bind]:
+        """Return all that this command is shown, what it may change last."""
+        binds = [*self._shown]
+        if kit.socket is not None:
+            binds += [Bind(path, str(path)) for path in self._python.shown]
+            binds.append(Bind(Path(bridge.__file__), f"{_OURS}/bridge.py"))
+            binds.append(Bind(kit.socket, f"{_OURS}/gateway", door=True))
+        if kit.shown is not None:
+            binds.append(Bind(kit.shown, SHOWN, door=True))
+        if kit.home is not None:
+            binds.append(Bind(kit.home, HOME, own=True))
+        return [*binds, Bind(tree, TREE, own=True)]
 
-    def _world(self, tree: Path, env: Mapping[str, str], kit: Kit) -> list[str]:
+    def _world(self, binds: Sequence[Bind], env: Mapping[str, str], kit: Kit) -> list[str]:
         spaces = ("user", "pid", "net", "ipc", "uts")
-        small = ("--size", str(_TMP_MB * _MB), "--tmpfs")
         inside = {
             "PATH": self._tools.path,
             "HOME": HOME,
@@ -189,7 +239,7 @@ class Bubblewrap:
             "LANG": "C.UTF-8",
             **env,
         }
-        home = (*small, HOME) if kit.home is None else ("--bind", str(kit.home), HOME)
+        home = () if kit.home is not None else (*_memory(limits.TMP_MB), HOME)
         variables = [part for pair in inside.items() for part in ("--setenv", *pair)]
         return [
             self._bwrap or "bwrap",
@@ -199,22 +249,23 @@ class Bubblewrap:
             *("--die-with-parent", "--new-session", "--clearenv", "--cap-drop", "ALL"),
             *("--uid", _NOBODY, "--gid", _NOBODY, "--hostname", "sandbox"),
             *self._host,
-            *("--proc", "/proc", "--dev", "/dev", *small, "/tmp", *home),  # noqa: S108
-            *self._shown,
-            *self._gateway(kit),
-            *("--bind", str(tree), TREE, "--remount-ro", "/", "--chdir", TREE),
+            *("--proc", "/proc", "--dev", "/dev", *_memory(limits.SHM_MB), "/dev/shm"),  # noqa: S108
+            *(*_memory(limits.TMP_MB), "/tmp", *home),  # noqa: S108
+            *(word for bind in binds for word in bind.words()),
+            *("--remount-ro", "/dev", "--remount-ro", "/", "--chdir", TREE),
             *variables,
             "--",
         ]
 
-    def _limited(self) -> list[str]:
-        memory = self._config.memory_mb * _MB
+    def _limited(self, timeout_s: float) -> list[str]:
+        memory = self._config.memory_mb * limits.MB  # for all; no process may have so much
         return [
             self._prlimit or "prlimit",
             f"--nproc={self._config.processes}",
-            f"--data={memory}",  # not --as: runtimes reserve address space that they never use
-            f"--fsize={_FILE_MB * _MB}",
-            f"--nofile={_OPEN_FILES}",
+            f"--data={memory * 7 // 8}",  # not --as: runtimes reserve what they never use
+            f"--fsize={limits.FILE_MB * limits.MB}",
+            f"--nofile={limits.OPEN_FILES}",
+            f"--cpu={math.ceil(timeout_s * (os.cpu_count() or 1)) + 1}",
             "--core=0",
             "--",
         ]
@@ -232,9 +283,13 @@ class NoSandbox:
         """The driver's name in the configuration."""
         return "none"
 
-    def available(self) -> str | None:
+    def missing(self) -> str | None:
         """Return None: nothing is needed."""
         return None
+
+    def notes(self) -> tuple[str, ...]:
+        """Return nothing: the self-test says it all."""
+        return ()
 
     def selftest(self) -> tuple[str, ...]:
         """Return the one hole that it is."""
@@ -270,79 +325,48 @@ class NoSandbox:
             home = str(kit.home or empty)
             own = {"PATH": self._path, "HOME": home, "LANG": "C.UTF-8", "REGREEN_COMMAND": mark}
             try:
-                return process.run(
-                    command,
-                    cwd=tree,
-                    env=own | dict(env or {}),
-                    timeout_s=timeout_s,
-                    stdin=stdin,
-                    stop=stop,
-                    fault=_Limits(self._config, tree, kit).fault,
-                )
+                with Limits(self._config, tree, kit) as watched:
+                    return process.run(
+                        command,
+                        cwd=tree,
+                        env=own | dict(env or {}),
+                        timeout_s=timeout_s,
+                        stdin=stdin,
+                        stop=stop,
+                        fault=watched.fault,
+                    )
             finally:
                 process.kill_marked("REGREEN_COMMAND", mark)
 
 
-def choose(config: SandboxConfig, path: str | None = None) -> Sandbox:
-    """Return the configured sandbox; raise NeedsPerson, with the mend, when it cannot be used.
+def choose(config: SandboxConfig, path: str | None = None, where: Path | None = None) -> Driver:
+    """Return the configured sandbox; raise NeedsPerson, with the mend, when it does not hold.
 
-    `path` is the PATH whose tools commands may use, this process's own when it is left out.
+    `path` is the PATH whose tools commands may use, this process's own when it is left out. `where`
+    is the data folder, whose file system the trees lie in.
     """
     path = host_path() if path is None else path
+    sandbox: Bubblewrap | Container
     if config.driver == "none":
         return NoSandbox(config, path)
-    if config.driver != "bubblewrap":
-        raise NeedsPerson(f'sandbox.driver is "{config.driver}"; use "bubblewrap" or "none"')
-    sandbox = Bubblewrap(config, path)
+    if config.driver == "bubblewrap":
+        sandbox, mend = Bubblewrap(config, path, where), _MEND
+    elif config.driver in {"podman", "docker"}:
+        sandbox, mend = Container(config, path, where), "See docs/sandbox.md, or use bubblewrap."
+    else:
+        raise NeedsPerson(f'sandbox.driver is "{config.driver}", which does not exist')
     reason = sandbox.available()
     if reason is not None:
-        raise NeedsPerson(
-            f"{reason}. Install it (Debian, Ubuntu: apt install bubblewrap; Fedora: dnf install "
-            'bubblewrap) and allow user namespaces, or set driver = "none" in [sandbox] of '
-            "llm_config.toml to run untrusted code without isolation."
-        )
+        raise NeedsPerson(f"{reason}. {mend}")
     holes = sandbox.selftest()
     if holes:
         raise NeedsPerson(f"The sandbox does not hold: {'; '.join(holes)}.")
     return sandbox
 
 
-class _Limits:
-    """What all processes of one command may use together, and how they must behave."""
-
-    def __init__(self, config: SandboxConfig, tree: Path, kit: Kit) -> None:
-        self._config = config
-        self._watch = kit.watch
-        places = [tree] if kit.home is None else [tree, kit.home]
-        self._free = {place: shutil.disk_usage(place).free for place in places}
-
-    def fault(self, top: psutil.Process, output: process.Output) -> process.Fault | None:
-        """Return which limit is broken now, if one is."""
-        reason = self._greed(top)
-        return _manners(output, self._watch) if reason is None else process.Fault(reason)
-
-    def _greed(self, top: psutil.Process) -> str | None:
-        family = [top, *top.children(recursive=True)]
-        if len(family) > self._config.processes:
-            return f"more than {self._config.processes} processes"
-        if sum(map(_own_memory, family)) > self._config.memory_mb * _MB:
-            return f"more than {self._config.memory_mb} MB of memory"
-        for place, before in self._free.items():
-            free = shutil.disk_usage(place).free
-            if free < _FREE_MB * _MB or before - free > _TREE_MB * _MB:
-                return "too much disk space used"
-        return None
-
-
-def _manners(output: process.Output, watch: Watch) -> process.Fault | None:
-    """Return why a command is given up for what it prints."""
-    if watch.quiet_s is not None and output.silent_s > watch.quiet_s:
-        return process.Fault(f"no output for {watch.quiet_s:g} s", timed_out=True)
-    if watch.most_bytes is not None and output.size > watch.most_bytes:
-        return process.Fault(f"more than {watch.most_bytes} bytes of output", endless=True)
-    if watch.circle and output.count(watch.circle.encode()) >= CIRCLES:
-        return process.Fault("it went round in circles", endless=True)
-    return None
+def _memory(size_mb: int) -> tuple[str, ...]:
+    """Return the arguments for a folder in memory, up to its path."""
+    return ("--size", str(size_mb * limits.MB), "--tmpfs")
 
 
 def _bridged(kit: Kit) -> list[str]:
@@ -351,12 +375,3 @@ def _bridged(kit: Kit) -> list[str]:
         return []
     script, socket = f"{_OURS}/bridge.py", f"{_OURS}/gateway"
     return [str(_PYTHON), "-I", "-S", script, socket, str(_PORT)]
-
-
-def _own_memory(member: psutil.Process) -> int:
-    """Return the bytes that only this process holds, 0 when it has just ended."""
-    try:
-        memory = member.memory_info()
-    except psutil.Error:
-        return 0
-    return int(memory.rss - getattr(memory, "shared", 0))

@@ -7,6 +7,7 @@ all: each takes a processor for itself.
 import json
 import os
 import re
+import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from bot.gateway.chat import Chat
 from bot.simulator.model import Reply, ScriptedModel
 from bot.workspace.sandbox import Bubblewrap
 from tests.support.agents import folder, skip_without
+from tests.support.autocoder import FALLBACK_EXAMPLE
 from tests.support.bubblewrap import TOOLS, skip_without_bubblewrap
 from tests.support.gateways import running
 from tests.support.tasks import a_failing_step, a_task, fill, texts
@@ -87,12 +89,15 @@ class Stage:
                 self.model.will_answer("m", Reply(tool=tool, arguments={key: command, **extra}))
         self.model.will_answer("m", then)
 
-    def play(self, terms: Terms = ORDINARY, **changes) -> Answer:
+    def config(self, **changes) -> BackendConfig:
+        """Return the agent as a backend that leads to the model."""
         versioned = self.cli not in {"claude", "gemini"}
         url = self.model.url if versioned else self.model.url.removesuffix("/v1")
-        config = BackendConfig(
-            self.cli, self.cli, "m", base_url=url, api_key=Secret(KEY), max_retries=0, **changes
-        )
+        given = {"base_url": url, "api_key": Secret(KEY), "max_retries": 0, **changes}
+        return BackendConfig(self.cli, self.cli, "m", **given)
+
+    def play(self, terms: Terms = ORDINARY, **changes) -> Answer:
+        config = self.config(**changes)
         configuration = Configuration(backends={self.cli: config})
         sandbox = Bubblewrap(SandboxConfig(), f"{folder()}:{os.defpath}")
         registry = Registry(
@@ -120,6 +125,29 @@ def stage(request, tmp_path):
         yield Stage(
             request.param, model, gateway, fill(tmp_path / "tree", CALC), tmp_path / "homes"
         )
+
+
+def example_options(cli: str) -> tuple[str, ...]:
+    """Return the options that auto-coder's example gives an agent."""
+    return tuple(tomllib.loads(FALLBACK_EXAMPLE)["backends"][cli]["options"])
+
+
+@pytest.mark.parametrize("stage", ["codex", "claude", "gemini", "qwen"], indirect=True)
+def test_an_agent_works_through_a_provider_and_takes_the_options_of_auto_coders_example(stage):
+    stage.turns(f"env | grep REGION; {MEND}", then="Mended.")
+    way = stage.config(
+        api_key=Secret(f"{KEY}-other"),
+        options=example_options(stage.cli),
+        env={"REGION": "elsewhere", "OPENAI_API_KEY": "theirs", "ANTHROPIC_API_KEY": "theirs"},
+        provider="other",
+    )
+    answer = stage.play(Terms(provider="other"), base_url="http://nowhere", ways={"other": way})
+    assert answer.ending is Ending.EDITED, answer.detail
+    assert texts(stage.tree)["calc.py"] == MENDED["calc.py"]
+    assert "REGION=elsewhere" in stage.heard()
+    keys = {call.authorization.removeprefix("Bearer ") for call in stage.model.calls}
+    assert keys == {f"{KEY}-other"}
+    assert KEY not in stage.heard()
 
 
 def test_an_agent_mends_a_file_holds_no_key_and_obeys_no_settings_of_the_pull_request(stage):

@@ -22,7 +22,7 @@ from bot.backends.homes import Homes
 from bot.backends.registry import BACKENDS, Registry
 from bot.backends.run import witnessed
 from bot.config.schema import BackendConfig, Configuration, SandboxConfig
-from bot.domain.answers import Answer, Ending
+from bot.domain.answers import Answer, DrainMode, Ending
 from bot.domain.models import Api, Call, Caps, Origin, Price, PriceOf, Tokens
 from bot.domain.ports import ORDINARY, Sandbox, Terms
 from bot.domain.values import PullRef, Purpose, Question, Remote, Secret, Usage
@@ -708,6 +708,7 @@ def test_a_session_goes_on_in_the_same_home(sandbox_for, tmp_path, tree):
     assert len(calls) == 2
     assert "resume t-1" not in calls[0]
     assert "resume t-1" in calls[1]
+    assert (first.mode, second.mode) == (DrainMode.NORMAL, DrainMode.CONTINUATION)
     assert second.session == first.session != ""
 
 

@@ -1,5 +1,6 @@
 """What follows when an agent's limit is reached: it waits and tries again, or a cap ends it."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -45,8 +46,11 @@ def tree(tmp_path) -> Path:
 
 def end(tmp_path: Path, tree: Path, script: str, stop=lambda: False, **changes) -> Answer:
     budget = changes.pop("budget", Caps())
+    names = changes.pop("ways", ())
     given = {"base_url": "http://127.0.0.1:9/v1", "price_in": 1.0, "price_out": 1.0, **changes}
     config = BackendConfig("codex", "codex", "m", **given)
+    ways = {name: replace(config, provider=name) for name in names}
+    config = replace(config, providers=names, ways=ways)
     configuration = Configuration(backends={"codex": config}, budget=budget)
     with running() as (gateway, _, _):
         sandbox = outside(program(tmp_path, script))
@@ -76,7 +80,7 @@ def calls(tree: Path) -> int:
         ),
         pytest.param(
             SPENT,
-            {"usage_limit_retry_count": 5, "providers": ("one", "two")},
+            {"usage_limit_retry_count": 5, "ways": ("one", "two")},
             Ending.USAGE_LIMIT,
             1,
             id="the next provider comes first",

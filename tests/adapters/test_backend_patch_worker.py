@@ -5,7 +5,7 @@ import pytest
 from bot.backends.endpoints import BASE_URLS
 from bot.backends.registry import Registry
 from bot.config.schema import BackendConfig, Configuration
-from bot.domain.answers import Ending
+from bot.domain.answers import DrainMode, Ending
 from bot.domain.chat import Completion, Endpoint
 from bot.domain.values import Secret
 from bot.gateway.chat import Chat
@@ -236,3 +236,60 @@ def test_a_missing_key_or_address_is_said_without_a_call(tree):
     assert "no api_key" in keyless.detail
     assert "set base_url or command" in nowhere.detail
     assert chat.endpoints == []
+
+
+# --- once more, when the form is wrong -----------------------------------------------------------
+
+
+def test_an_answer_that_cannot_be_applied_is_asked_for_once_more_with_what_was_wrong(tree):
+    wrong = FIX.replace("a - b", "b - a")
+    with serving(says(wrong), says(FIX)) as server:
+        answer = ask(a_config(server.url, price_in=1.0, price_out=5.0), tree)
+    first, second = (seen[2]["messages"] for seen in server.seen)
+
+    assert (answer.ending, answer.mode) == (Ending.EDITED, DrainMode.FORMAT_RETRY)
+    assert texts(tree)["shop/app.py"] == APP.replace("-", "+")
+    assert second[: len(first)] == first, "the same conversation goes on"
+    assert second[-2] == {"role": "assistant", "content": wrong}
+    assert "does not match" in second[-1]["content"]
+    assert (answer.usage.input_tokens, answer.usage.output_tokens) == (2000, 400)
+    assert answer.usage.cost_usd == pytest.approx(0.004)
+
+
+def test_after_the_second_answer_the_call_ends_as_invalid(tree):
+    with serving(says("I am not sure."), says("Still not."), says(FIX)) as server:
+        answer = ask(a_config(server.url), tree)
+    assert (answer.ending, len(server.seen)) == (Ending.INVALID, 2)
+    assert texts(tree) == FILES
+
+
+def test_a_failure_on_the_second_answer_is_that_failure(tree):
+    with serving(says("I am not sure."), fails(429, "slow down", retry_after="90")) as server:
+        answer = ask(a_config(server.url), tree)
+    assert (answer.ending, answer.retry_after_s) == (Ending.RATE_LIMITED, 90.0)
+    assert answer.usage.input_tokens == 1000, "the first is paid for"
+
+
+@pytest.mark.parametrize("reply", [says(FIX), says("NO CHANGE NEEDED: it is red elsewhere")])
+def test_an_answer_in_form_is_asked_for_once(tree, reply):
+    with serving(reply) as server:
+        answer = ask(a_config(server.url), tree)
+    assert (len(server.seen), answer.mode) == (1, DrainMode.NORMAL)
+
+
+def test_who_was_stopped_is_not_asked_again(tree):
+    config = a_config("http://127.0.0.1:9")
+    said = []
+
+    class Talking:
+        def complete(self, *args, **given):
+            said.append(given)
+            return Completion("I am not sure.")
+
+    registry = Registry(
+        lambda: Configuration(backends={config.name: config}), PlainSandbox(), Talking()
+    )
+    answer = registry.run(
+        config.name, fallback=False, task=a_task(), tree=tree, stop=lambda: bool(said)
+    )
+    assert (answer.ending, len(said)) == (Ending.INVALID, 1)

@@ -8,7 +8,7 @@ import pytest
 from bot.backends import questions
 from bot.backends.registry import BACKENDS, Registry
 from bot.config.schema import BackendConfig, Configuration
-from bot.domain.answers import Answer, Ending
+from bot.domain.answers import Answer, DrainMode, Ending
 from bot.domain.values import Purpose, Question
 from bot.gateway.chat import Chat
 from tests.support.chat_server import Sent, fails, says, serving
@@ -238,6 +238,36 @@ def test_a_programs_ends(tree, command, ending):
     assert answer.detail
 
 
+NO_VERDICT, VERDICT = "It looks right to me.", "VERDICT: no\nIt hides the symptom."
+
+
+def test_an_answer_without_a_verdict_is_asked_for_once_more(tree):
+    with serving(says(NO_VERDICT), says(VERDICT)) as server:
+        config = a_worker(server.url, price_in=1.0, price_out=5.0)
+        answer, _ = consult(config, tree, a_question(Purpose.ANALYSIS, diff=DIFF))
+    first, second = (seen[2]["messages"][-1]["content"] for seen in server.seen)
+
+    assert (answer.ending, answer.text) == (Ending.NO_CHANGE, VERDICT)
+    assert answer.mode is DrainMode.FORMAT_RETRY
+    assert "You were asked this before" not in first
+    assert "your answer was of no use: qwen gave no verdict" in second
+    assert answer.usage.input_tokens == 2000, "both are paid for"
+    assert answer.usage.cost_usd == pytest.approx(0.004)
+
+
+def test_it_is_asked_for_only_once_more(tree):
+    with serving(says(NO_VERDICT)) as server:
+        answer, _ = consult(a_worker(server.url), tree, a_question(Purpose.ANALYSIS, diff=DIFF))
+    assert (answer.ending, len(server.seen)) == (Ending.INVALID, 2)
+
+
+def test_a_backend_that_cannot_answer_is_not_asked_again(tree):
+    with serving(fails(500, "down")) as server:
+        answer, _ = consult(a_worker(server.url), tree)
+    assert (answer.ending, answer.mode) == (Ending.UNAVAILABLE, DrainMode.NORMAL)
+    assert len(server.seen) == 1
+
+
 @pytest.mark.parametrize(
     ("own_s", "within_s", "limit_s"), [(5.0, 60.0, 5.0), (90.0, 60.0, 60.0), (None, 60.0, 60.0)]
 )
@@ -249,7 +279,7 @@ def test_the_shorter_time_limit_holds(tree, own_s, within_s, limit_s):
             limits.append(timeout_s)
             return super().run(command, tree, timeout_s=timeout_s, **given)
 
-    config = BackendConfig("mine", "command", "m-1", command="true", timeout_s=own_s)
+    config = BackendConfig("mine", "command", "m-1", command="echo plan", timeout_s=own_s)
     registry = Registry(lambda: Configuration(backends={"mine": config}), Looking(), Chat())
     registry.consult(
         "mine", question=a_question(), tree=tree, within_s=within_s, stop=lambda: False

@@ -131,7 +131,11 @@ def test_the_seeds_file(read):
     assert drains.provider_fallback == {
         "opencode": ("-m opencode/glm-4.7-free", "-m zai/glm-4.7"),
     }
-    assert found.warnings == ()
+    assert found.policy.drains == drains
+    assert [one.partition(".toml:")[2] for one in found.warnings] == [
+        "4: agent_chain.max_retries has no effect yet",
+        "5: agent_chain.retry_delay_ms has no effect yet",
+    ]
     assert "opencode" not in found.backends, "a name for flags is no backend in use"
 
 
@@ -164,7 +168,10 @@ def test_named_chains_are_bound_to_drains_with_their_models(read):
     assert bound(found) == {"fix": ["b", "a"], "commit": ["a"]}
     assert found.drains.chains[Drain.FIX].backends[0] == BackendName("b", "mb")
     assert found.drains.max_cycles == 1, "the retry keys stay in the older section"
-    assert found.warnings == ()
+    assert [one.partition(".toml:")[2] for one in found.warnings] == [
+        "12: agent_drains.commit has no effect yet",
+        "14: agent_chain.max_cycles has no effect yet",
+    ]
     origin = found.origin
     assert origin["agent_drains.fix"].endswith("llm_config.toml:11")
     assert origin["agent_chain.max_cycles"].endswith("llm_config.toml:14")
@@ -307,7 +314,6 @@ def test_an_unknown_key_is_told(read):
             {
                 "fix": ["a"],
                 "development": ["b"],
-                "review": ["b"],
                 "commit": ["b"],
                 "analysis": ["a"],
             },
@@ -438,6 +444,35 @@ def test_planning_without_a_backend_is_told(read):
 )
 def test_who_analyses(read, text, analysts):
     assert names(read(BACKENDS + text).policy.analysts) == analysts
+
+
+@pytest.mark.parametrize(
+    ("text", "reviewers"),
+    [
+        pytest.param("", [], id="nobody"),
+        pytest.param(NAMED + "review='y'\n", ["b", "a"], id="the drain"),
+        pytest.param('[agent_chain]\nreviewer=["b"]\n', [], id="the role fixes; it costs no more"),
+        pytest.param(
+            '[agent_chains]\nx=["off","a"]\n[agent_drains]\nreview="x"\n', ["a"], id="off"
+        ),
+    ],
+)
+def test_who_reviews(read, text, reviewers):
+    assert names(read(BACKENDS + text).policy.reviewers) == reviewers
+
+
+@pytest.mark.parametrize(
+    ("roles", "told"),
+    [
+        ('commit=["a"]', "8: agent_chain.commit has no effect yet"),
+        ('reviewer=["a"]', ""),
+        ("backoff_multiplier=1.5", "8: agent_chain.backoff_multiplier has no effect yet"),
+    ],
+)
+def test_what_nothing_goes_by_is_told(read, roles, told):
+    found = read(f"{BACKENDS}[agent_chain]\n{roles}\n")
+    effect = [one.partition(".toml:")[2] for one in found.warnings if "no effect yet" in one]
+    assert effect == ([told] if told else [])
 
 
 # --- the document --------------------------------------------------------------------------------

@@ -314,7 +314,7 @@ def test_own_sections_reach_the_policy(read):
         '[attempts]\ntrusted_markers=["auto-coder"]\n'
         "[retry]\nretries.lint=2\n[retry.multipliers]\ninfra=3\n"
         '[guard]\nmax_files=3\nprotected=["x/**"]\n'
-        '[sandbox]\ndriver="none"\npaths=["/opt"]\nmemory_mb=99\nworkers=4\n'
+        '[sandbox]\ndriver="none"\npaths=["/opt"]\nmemory_mb=99\nworkers=4\nfetch=["pypi.org"]\nfetch_mb=5\nsnapshots_mb=0\n'
         "[qa]\nenabled=true\nmax_sessions=5\n[planning]\nenabled=true\nwithin_s=30\n"
         '[approvals]\nrole="admin"\nremind_s=60\nexpire_s=600\n'
     )
@@ -331,6 +331,7 @@ def test_own_sections_reach_the_policy(read):
     assert policy.guard.protected == ("x/**",)
     assert (sandbox.driver, sandbox.paths, sandbox.memory_mb) == ("none", ("/opt",), 99)
     assert sandbox.workers == 4
+    assert (sandbox.fetch, sandbox.fetch_mb, sandbox.snapshots_mb) == (("pypi.org",), 5, 0)
 
 
 # --- faults and warnings -------------------------------------------------------------------------
@@ -414,8 +415,8 @@ def test_own_sections_reach_the_policy(read):
             id="synthesis",
         ),
         pytest.param(
-            "[sandbox]\ndriver = 'docker'\n",
-            "llm_config.toml:2: sandbox.driver must be bubblewrap or none, not 'docker'",
+            "[sandbox]\ndriver = 'gvisor'\n",
+            "2: sandbox.driver must be bubblewrap, podman, docker or none, not 'gvisor'",
             id="a choice",
         ),
         pytest.param(
@@ -502,21 +503,19 @@ def test_faults_of_variables_name_them(variable, text, told):
             "3: backend_for_failed_pr.modle is not known",
             id="fallback's key",
         ),
-        pytest.param("version = 2\n", "1: version is not known", id="at the top"),
+        pytest.param("versoin = 2\n", "1: versoin is not known", id="at the top"),
         pytest.param(
             "[qa]\nmax_session = 1\n", "2: qa.max_session is not known", id="new section's key"
         ),
         pytest.param(
             "[message_backend.x]\na=1\n",
-            "1: [message_backend] has no effect yet",
-            id="later tables",
+            "1: [message_backend] has no effect while [planning] is not enabled",
+            id="nobody to ask",
         ),
-        pytest.param(
-            "[backend_for_noedit]\n", "1: [backend_for_noedit] has no effect yet", id="later too"
-        ),
+        pytest.param("[backend_cloud]\n", "1: [backend_cloud] has no effect", id="not here"),
         pytest.param(
             "[backends.q]\nextra_args={a=1}\n",
-            "2: backends.q.extra_args has no effect yet",
+            "2: backends.q.extra_args has no effect",
             id="args",
         ),
         pytest.param(
@@ -722,6 +721,22 @@ def test_check_says_what_is_in_force():
     assert "primary: primary (qwen3-coder-plus)" in done.stdout
     assert "fallback after 3 attempts: backend_for_failed_pr (gemini-2.5-flash)" in done.stdout
     assert "warning: " in done.stderr
+
+
+def test_check_names_the_chains_of_all_drains(tmp_path):
+    path = tmp_path / "c.toml"
+    path.write_text(
+        '[backends.a]\nmodel="ma"\n[backends.b]\nmodel="mb"\n[agent_chains]\nx=["a","b"]\ny=["b"]\n'
+        '[agent_drains]\nplanning="x"\nanalysis="y"\nreview="x"\n'
+    )
+    told = CliRunner().invoke(app, ["check", "--config", str(path)]).stdout.splitlines()
+    assert told[1:] == [
+        "primary: a (ma) → b (mb)",
+        "fallback after 3 attempts: none",
+        "planners: a (ma) → b (mb)",
+        "analysts: b (mb)",
+        "reviewers: a (ma) → b (mb)",
+    ]
 
 
 def test_check_fails_with_file_line_and_key(tmp_path):

@@ -1,10 +1,10 @@
 """The sandbox: the same contract on bubblewrap and on none, and what only bubblewrap holds."""
 
 import os
-import shutil
 import socket
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -14,10 +14,14 @@ import pytest
 from bot.config.schema import SandboxConfig
 from bot.domain.errors import NeedsPerson
 from bot.domain.ports import Kit, Watch
+from bot.workspace import sandbox as sandboxes
+from bot.workspace.lesser import Bind, lent
+from bot.workspace.limits import CIRCLES
 from bot.workspace.process import HEAD, TAIL
-from bot.workspace.sandbox import CIRCLES, Bubblewrap, NoSandbox, choose
+from bot.workspace.sandbox import Bubblewrap, NoSandbox, choose
 from bot.workspace.toolpath import tool_path
 from tests.support.bubblewrap import TOOLS, skip_without_bubblewrap
+from tests.support.controls import without
 
 SMALL = SandboxConfig(memory_mb=256, processes=40)
 
@@ -264,18 +268,72 @@ def test_known_holes_are_closed(bubblewrap):
     assert bubblewrap.selftest() == ()
 
 
-class Leaky(Bubblewrap):
-    """A sandbox whose world holds the host's root and network."""
-
-    def _world(self, tree: Path, env: Mapping[str, str], kit: Kit) -> list[str]:
-        words = [word for word in super()._world(tree, env, kit) if word != "--unshare-net"]
-        at = words.index("--bind")
-        return [*words[:at], "--bind", "/", "/", "--proc", "/proc", *words[at:]]
-
-
-def test_the_self_test_finds_a_hole():
+def test_the_self_test_finds_the_hosts_files():
     skip_without_bubblewrap()
-    assert "a network device is visible" in Leaky(SMALL, TOOLS).selftest()
+    assert "the host's files are visible" in without("files", "user").selftest()
+
+
+HOLES = {
+    "environment": "the caller's environment is visible",
+    "limits": "no limit: data_size",
+    "network": "a network device is visible",
+    "processes": "processes of others are visible",
+    "quota": "no limit: the size of /tmp",
+}
+
+
+@pytest.mark.parametrize("control", HOLES)
+def test_the_self_test_finds_what_is_switched_off(control):
+    skip_without_bubblewrap()
+    assert HOLES[control] in without(control).selftest()
+
+
+def test_the_self_test_finds_the_sockets_of_the_host():
+    skip_without_bubblewrap()
+    assert "abstract sockets of the host are visible" in without("network").selftest()
+
+
+def test_an_old_bubblewrap_that_allows_user_namespaces_is_noted():
+    skip_without_bubblewrap()
+    weaker = without("namespaces")
+    assert weaker.selftest() == ()
+    assert "commands can make user namespaces" in weaker.notes()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only a server of root is weaker so")
+def test_a_server_of_root_without_users_to_lend_is_noted():
+    skip_without_bubblewrap()
+    assert without().notes() == ()
+    assert ["run with the files of root" in note for note in without("user").notes()] == [True]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root lends users")
+def test_what_a_lent_user_makes_belongs_to_root(bubblewrap, tmp_path):
+    (tree := tmp_path / "tree").mkdir()
+    (home := tmp_path / "home").mkdir()
+    ended = sh(bubblewrap, tree, "mkdir d; touch d/f ~/f; ls -ln d", kit=Kit(home=home))
+    made = [tree / "d", tree / "d" / "f", home / "f"]
+    assert [(path.stat().st_uid, path.stat().st_gid) for path in made] == [(0, 0)] * 3
+    assert ended.exit_code == 0
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root lends users")
+def test_two_commands_at_a_time_have_two_users(tmp_path):
+    with ThreadPoolExecutor(2) as pool:
+        both = threading.Barrier(2)
+
+        def user(_binds: Sequence[Bind], user: int) -> int:
+            both.wait(30)
+            return user
+
+        users = set(pool.map(lambda _: lent([], user), range(2)))
+    assert len(users) == 2
+    assert 0 not in users
+
+
+def test_files_of_a_broken_tree_are_told(bubblewrap, tmp_path):
+    with pytest.raises(FileNotFoundError):
+        sh(bubblewrap, tmp_path / "none", "true")
 
 
 def test_the_hosts_files_are_not_there(bubblewrap, tmp_path):
@@ -336,18 +394,6 @@ def test_neither_our_environment_nor_our_open_files_are_seen(bubblewrap, tmp_pat
     with (tmp_path / "held").open("w"):
         ended = sh(bubblewrap, tmp_path, look)
     assert ended.output.split() == ["0", "1", "2", "3"]  # 3 is the folder that ls reads
-
-
-def test_the_probe_finds_no_way_out(bubblewrap, tmp_path):
-    shared = os.environ.get("REGREEN_SHARED")  # noqa: TID251  # where the probe lies, if anywhere
-    if shared is None:
-        pytest.skip("REGREEN_SHARED does not say where the probe is")
-    shutil.copy(Path(shared) / "conformance" / "sandbox_probe.py", tmp_path / "probe.py")
-    ended = bubblewrap.run(("python", "probe.py"), tmp_path, timeout_s=60, env={"LINGER": "1"})
-    told = ended.output.splitlines()
-    assert [line for line in told if not line.startswith("held ")] == []
-    assert len(told) > 30
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["probe.py"]
 
 
 def test_a_file_cannot_fill_the_disk(bubblewrap, tmp_path):
@@ -445,8 +491,15 @@ def test_none_is_chosen_by_name_only(tmp_path):
 
 
 def test_an_unknown_driver_needs_a_person():
-    with pytest.raises(NeedsPerson, match="docker"):
-        choose(SandboxConfig(driver="docker"), TOOLS)
+    with pytest.raises(NeedsPerson, match='"gvisor", which does not exist'):
+        choose(SandboxConfig(driver="gvisor"), TOOLS)
+
+
+def test_a_sandbox_with_a_hole_is_refused(monkeypatch):
+    skip_without_bubblewrap()
+    monkeypatch.setattr(sandboxes, "Bubblewrap", lambda *_: without("network"))
+    with pytest.raises(NeedsPerson, match="does not hold: a network device is visible; "):
+        choose(SandboxConfig(), TOOLS)
 
 
 def test_a_missing_bubblewrap_is_told_with_the_mend(tmp_path):
@@ -532,3 +585,10 @@ def test_a_circle_of_links_ends(tmp_path):
     (bin_ / "a").symlink_to(bin_ / "b")
     (bin_ / "b").symlink_to(bin_ / "a")
     assert tool_path(str(bin_)).shown == (bin_,)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root lends users")
+def test_a_file_system_that_cannot_translate_owners_is_told():
+    """/proc is one that every machine has; a tree there would need a person."""
+    with pytest.raises(NeedsPerson, match="/proc/sys lies in a file system that cannot lend it"):
+        lent([Bind(Path("/proc/sys"), "/tree", own=True)], lambda binds, _: binds)

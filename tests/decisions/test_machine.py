@@ -490,6 +490,18 @@ def test_a_fork_waits_for_a_writer_and_gets_a_patch_instead_of_a_push():
     assert world.run.attempts[-1].result is Result.PATCH_POSTED
 
 
+@pytest.mark.parametrize(
+    ("changes", "trusted"),
+    [({}, True), ({"head_repo": "stranger/shop"}, False), ({"head_repo": ""}, False)],
+)
+def test_only_the_repository_s_own_branches_are_trusted_ground(changes, trusted):
+    """Who may push to them may write to the repository; a deleted fork is a fork."""
+    world = World(pull=a_pull(**changes))
+    world.play()
+    world.play(Wish.FIX, "octo asked")
+    assert {one.trusted for one in world.made(effects.Verify)} == {trusted}
+
+
 def test_stop_holds_until_somebody_asks_again():
     world = World(verdicts=[False])
     world.play()

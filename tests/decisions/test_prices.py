@@ -30,8 +30,9 @@ BUDGET = "[budget]\nper_day_usd = 5\n"
 KEYED = "[backends.mine]\napi_key = 'k'\nmodel = '{}'\n"
 
 
-def configured(text: str) -> Configuration:
-    return build(parse(text, "llm_config.toml"), {})[0]
+def configured(text: str, metadata: str = "") -> Configuration:
+    described = parse(metadata, "provider_metadata.toml")
+    return build(parse(text, "llm_config.toml"), {}, described)[0]
 
 
 def test_the_list_is_read_with_and_without_quotes():
@@ -85,6 +86,60 @@ def test_the_fallback_and_the_chain_know_the_price_too():
     assert lane.price_usd == pytest.approx((60_000 * 3 + 4_000 * 15) / 1e6)
 
 
+WAYS = """
+[mine.same]
+base_url = "http://a.example"
+[mine.other]
+model = "o-sonnet-1"
+[mine.unlisted]
+model = "o3"
+price_in = 1
+price_out = 2
+[mine.dear]
+model = "gpt-5"
+price_in = 70
+price_out = 80
+"""
+# That of the backend's section is for the section's model.
+OWN = {
+    "same": Price(7.0, 8.0),
+    "other": SONNET,
+    "unlisted": Price(1.0, 2.0),
+    "dear": Price(70.0, 80.0),
+}
+
+
+@pytest.mark.parametrize(
+    ("own", "prices"),
+    [
+        pytest.param("", OWN | {"same": MINI}, id="from the list"),
+        pytest.param("price_in = 7\nprice_out = 8\n", OWN, id="over its own"),
+    ],
+)
+def test_each_way_has_the_price_of_its_model(own: str, prices: dict[str, Price]):
+    found = configured(LIST + BUDGET + KEYED.format("gpt-5.1-mini") + own, WAYS)
+    assert {name: way.price for name, way in found.backends["mine"].ways.items()} == prices
+    lanes = {lane.provider: lane.price_usd for lane in found.policy.routing.lanes}
+    assert lanes == {
+        name: pytest.approx((60_000 * one.input + 4_000 * one.output) / 1e6)
+        for name, one in prices.items()
+    }
+
+
+def test_an_unlisted_way_costs_what_its_backend_does():
+    text = KEYED.format("gpt-5.1-mini") + "price_in = 7\nprice_out = 8\n"
+    way = configured(LIST + BUDGET + text, "[mine.a]\nmodel = 'o3'\n").backends["mine"].ways["a"]
+    assert way.price == Price(7.0, 8.0)
+
+
+def test_flags_of_a_chain_that_name_a_model_have_its_price():
+    text = (
+        "[agent_chain]\nbackends = ['mine']\n[agent_chain.provider_fallback]\nmine = ['-m gpt-5']\n"
+    )
+    found = configured(LIST + BUDGET + KEYED.format("gpt-5.1-mini") + text)
+    assert [way.price for way in found.backends["mine"].ways.values()] == [GPT]
+
+
 def test_a_backend_that_a_chain_names_stays_that_backend():
     text = KEYED.format("gpt-5") + "[backend]\norder = ['mine']\n"
     found = configured(LIST + text + "[backend_for_failed_pr]\norder = ['mine']\n")
@@ -109,6 +164,14 @@ def test_what_is_no_price_is_refused(text: str, words: str):
     with pytest.raises(ConfigError) as refused:
         configured(text)
     assert words in str(refused.value)
+
+
+def test_a_way_without_a_price_is_refused_where_a_cap_is_set():
+    words = r"backends.mine or its providers need price_in .* or \[prices.\"o3\"\]"
+    with pytest.raises(ConfigError, match=words):
+        configured(
+            LIST + BUDGET + KEYED.format("gpt-5"), WAYS.replace("price_in = 1\nprice_out = 2", "")
+        )
 
 
 def test_a_misspelt_key_is_warned_about():

@@ -24,6 +24,7 @@ HOMES = {
     "dbos": {"bot.runtime"},
     "dotenv": {"bot.config.load"},
     "github": {"bot.github"},
+    "h11": {"bot.workspace.fetch"},
     "httpcore": {"bot.gateway"},
     "httpx": {"bot.gateway", "bot.github", "bot.simulator", "bot.backends"},
     "jwt": {"bot.github", "bot.simulator"},

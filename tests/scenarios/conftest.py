@@ -108,6 +108,8 @@ def _open(name: str, request: pytest.FixtureRequest):
             return stage(DRAINS)
         case "budget":
             return stage(BUDGET)
+        case "unprotected":
+            return stage(CONFIG.replace("{driver}", "none"))
         case "production":
             return stage(REGREEN_ENV="production")
         case _:

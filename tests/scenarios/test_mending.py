@@ -254,7 +254,8 @@ def test_a_unified_diff_is_as_good_an_answer(bot, github, model):
 
 
 def test_an_answer_that_is_no_patch_fails_the_attempt_and_says_why(bot, github, model):
-    model.answers("I would rather write a poem.", MENDED)
+    poem = "I would rather write a poem."
+    model.answers(poem, poem, MENDED)  # it is asked once more
     pull = github.open_pull(BROKEN)
     bot.settle()
 

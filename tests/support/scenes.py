@@ -17,6 +17,7 @@ import httpx
 import msgspec
 
 from bot.domain.runs import Run
+from bot.repair.messages import UNPROTECTED
 from bot.simulator.faults import Fault
 from bot.simulator.model import Call, Reply, ScriptedModel
 from bot.simulator.serve import SimOptions, Simulator
@@ -358,7 +359,7 @@ def plain(text: str) -> str:
         (r"acme/(\w+)#\d+", r"acme/\1#N"),
     ):
         text = re.sub(pattern, name, text)
-    return text
+    return text.replace(UNPROTECTED, "")  # where there is no bubblewrap
 
 
 @contextmanager

@@ -1,0 +1,112 @@
+"""What all processes of one command may use together, and how they must behave, seen from outside.
+
+The kernel holds each process to its limits (`prlimit`); what many use together it counts in cgroups
+only, which a server seldom has. So twice a second their memory and the disk are looked at, and the
+command is killed when there is too much of it. A look comes late by what is used in half a second:
+some of both must stay free besides, whoever uses them.
+"""
+
+import os
+from contextlib import suppress
+from pathlib import Path
+from typing import Self
+
+import psutil
+
+from bot.config.schema import SandboxConfig
+from bot.domain.ports import Kit, Watch
+from bot.workspace import process
+
+MB = 1024 * 1024
+FILE_MB = 1024  # largest file
+TMP_MB = 1024  # size of /tmp and of the home folder, each
+SHM_MB = 64  # size of /dev/shm, as engines of containers have it
+OPEN_FILES = 4096
+CIRCLES = 20  # how often a command may print that it goes round in circles
+FREE_MB = 256  # how much of the disk must stay free, and of the memory, if it is no small machine
+_FILES = 2_000_000  # how many files a command may add to the disk
+_FREE_FILES = 10_000
+
+
+class Limits:
+    """The limits of one command; close it when the command has ended."""
+
+    def __init__(self, config: SandboxConfig, tree: Path, kit: Kit) -> None:
+        self._config = config
+        self._watch = kit.watch
+        places = [tree] if kit.home is None else [tree, kit.home]
+        # Descriptors, since the thread that watches may have mounts of its own.
+        self._places = [os.open(place, os.O_PATH | os.O_CLOEXEC) for place in places]
+        self._before = [os.statvfs(place) for place in self._places]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for place in self._places:
+            os.close(place)
+
+    def fault(self, top: psutil.Process, output: process.Output) -> process.Fault | None:
+        """Return which limit is broken now, if one is."""
+        reason = self._greed(top) or self._disk()
+        return _manners(output, self._watch) if reason is None else process.Fault(reason)
+
+    def _greed(self, top: psutil.Process) -> str | None:
+        family = [top, *top.children(recursive=True)]
+        if len(family) > self._config.processes + _OURS:
+            return f"more than {self._config.processes} processes"
+        # Pages that a fork shares are in the count of each process: look closely if it matters.
+        most = self._config.memory_mb * MB
+        if sum(map(_at_most, family)) > most and sum(map(_share, family)) > most:
+            return f"more than {self._config.memory_mb} MB of memory"
+        machine = psutil.virtual_memory()
+        if machine.available < min(FREE_MB * MB, machine.total // 20):
+            return "this machine has almost no memory left"
+        return None
+
+    def _disk(self) -> str | None:
+        for place, before in zip(self._places, self._before, strict=True):
+            now = os.statvfs(place)
+            free, used = now.f_bavail * now.f_frsize, (before.f_bfree - now.f_bfree) * now.f_frsize
+            if free < FREE_MB * MB or used > self._config.disk_mb * MB:
+                return "too much disk space used"
+            files = before.f_ffree - now.f_ffree  # both are 0 where the file system has no count
+            if files > _FILES or (before.f_favail > 0 and now.f_favail < _FREE_FILES):
+                return "too many files made"
+        return None
+
+
+_OURS = 3  # bubblewrap twice, and what leads to the gateway
+
+
+def _manners(output: process.Output, watch: Watch) -> process.Fault | None:
+    """Return why a command is given up for what it prints."""
+    if watch.quiet_s is not None and output.silent_s > watch.quiet_s:
+        return process.Fault(f"no output for {watch.quiet_s:g} s", timed_out=True)
+    if watch.most_bytes is not None and output.size > watch.most_bytes:
+        return process.Fault(f"more than {watch.most_bytes} bytes of output", endless=True)
+    if watch.circle and output.count(watch.circle.encode()) >= CIRCLES:
+        return process.Fault("it went round in circles", endless=True)
+    return None
+
+
+def _at_most(member: psutil.Process) -> int:
+    """Return the bytes of its own and of shared memory that a process uses, 0 when it has ended.
+
+    Files that are mapped do not count, here and below: the kernel gives them back at need.
+    """
+    return _sum(f"/proc/{member.pid}/status", b"RssAnon:", b"RssShmem:") or 0
+
+
+def _share(member: psutil.Process) -> int:
+    """Return the same bytes, but of what several processes share only this one's part."""
+    share = _sum(f"/proc/{member.pid}/smaps_rollup", b"Pss_Anon:", b"Pss_Shmem:")
+    return _at_most(member) if share is None else share
+
+
+def _sum(path: str, *names: bytes) -> int | None:
+    """Return the sum of these lines, which are in kB, or None when they cannot be read."""
+    found = []
+    with suppress(OSError), open(path, "rb") as lines:  # noqa: PTH123  # a thousand times a look
+        found = [int(line.split()[1]) * 1024 for line in lines if line.startswith(names)]
+    return sum(found) if found else None
