@@ -8,7 +8,7 @@ STAMP := $(VENV)/.installed
 # Where `make agents` puts the agents' command lines, outside the repository; tests look there too.
 AGENTS := $(or $(REGREEN_AGENTS),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/regreen/agents)
 
-.PHONY: test check thorough demo bench format lock agents clean
+.PHONY: test check thorough demo bench format lock agents agents-ci clean
 
 $(STAMP): requirements.lock pyproject.toml
 	@test -n "$(PYTHON)" || { echo "regreen needs Python 3.11 or newer on the PATH"; exit 1; }
@@ -45,10 +45,16 @@ lock:
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --group dev pyproject.toml --output-file requirements.lock
 
 # The versions that the adapters were measured with; aider comes from Python: `pipx install aider-chat`.
+TESTED_AGENTS := @openai/codex@0.169.0 @anthropic-ai/claude-code@2.1.329 @qwen-code/qwen-code@0.24.4
+OTHER_AGENTS := @google/gemini-cli@0.61.0 opencode-ai@1.18.33
+INSTALL_AGENTS = npm install --global --prefix "$(AGENTS)" --prefer-offline --no-audit --no-fund
+
 agents:
-	npm install --global --prefix "$(AGENTS)" --no-audit --no-fund \
-		@openai/codex@0.169.0 @anthropic-ai/claude-code@2.1.329 @google/gemini-cli@0.61.0 \
-		@qwen-code/qwen-code@0.24.4 opencode-ai@1.18.33
+	$(INSTALL_AGENTS) $(TESTED_AGENTS) $(OTHER_AGENTS)
+
+# Those that CI tests.
+agents-ci:
+	$(INSTALL_AGENTS) --loglevel=error $(TESTED_AGENTS)
 
 clean:
 	rm -rf $(VENV)

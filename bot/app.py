@@ -291,7 +291,7 @@ def _granted(
     if way is None or kind(way) not in {"patch_worker", *endpoints.AGENTS}:
         return None
     origin = Origin("", 0, PullRef("", 0), "", backend, provider)
-    granted = endpoints.grant(way, kind(way), origin, configuration.budget)
+    granted = endpoints.grant(way, kind(way), origin, configuration)
     return granted if isinstance(granted, Grant) else None
 
 

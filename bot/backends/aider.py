@@ -50,7 +50,7 @@ _COMPLAINTS = {
 }
 _PREFACE = re.compile(r"^Repo-map: |^Added .+ to the chat\.$")
 _APPLIED = "Applied edit to "
-_TOKENS = re.compile(r"Tokens: ([\d.,]+)(k?) sent,.*?([\d.,]+)(k?) received")
+_TOKENS = re.compile(r"Tokens: ([\d.,]{1,15})(k?) sent,.*?([\d.,]{1,15})(k?) received")
 
 
 def command(job: Job) -> Invocation | Answer:

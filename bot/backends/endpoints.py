@@ -9,10 +9,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from bot.backends.base import RETRIES
-from bot.config.schema import BackendConfig
+from bot.config.schema import BackendConfig, Configuration
 from bot.domain.answers import Answer, Ending
 from bot.domain.chat import Endpoint
-from bot.domain.models import Api, Caps, Grant, Origin
+from bot.domain.models import Api, Grant, Origin
+from bot.domain.values import Secret
 
 _OPENAI = "https://api.openai.com/v1"  # https://platform.openai.com/docs/api-reference/chat
 _ANTHROPIC = "https://api.anthropic.com/v1"  # https://docs.claude.com/en/api/openai-sdk
@@ -73,22 +74,34 @@ def endpoint(config: BackendConfig, socket: Path | None = None) -> Endpoint | An
     )
 
 
-def grant(config: BackendConfig, kind: str, origin: Origin, caps: Caps) -> Grant | Answer:
+def grant(config: BackendConfig, kind: str, origin: Origin, whole: Configuration) -> Grant | Answer:
     """Return what a backend of that kind may call through the gateway, or why it may not."""
+    where = _address(config, kind)
+    if isinstance(where, Answer):
+        return where
+    return Grant(
+        origin,
+        *where,
+        config.own_price,
+        whole.budget,
+        config.models,
+        model=config.model,
+        prices=whole.prices,
+    )
+
+
+def _address(config: BackendConfig, kind: str) -> tuple[Api, str, Secret | None] | Answer:
+    """Return a backend's API, its base URL and its key, or why it has none."""
     if kind not in AGENTS:
         where = endpoint(config)
-        if isinstance(where, Answer):
-            return where
-        return Grant(
-            origin, Api.OPENAI, where.base_url, where.key, config.price, caps, config.models
-        )
+        return where if isinstance(where, Answer) else (Api.OPENAI, where.base_url, where.key)
     api, default = AGENTS[kind]
     openai = api is Api.OPENAI
     own = (config.openai_base_url if openai else None) or config.base_url
     key = (config.openai_api_key if openai else None) or config.api_key
     if key is None and own is None:
         return _keyless(config)
-    return Grant(origin, api, own or default, key, config.price, caps, config.models)
+    return api, own or default, key
 
 
 def _keyless(config: BackendConfig) -> Answer:

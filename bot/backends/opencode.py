@@ -5,6 +5,7 @@ All its settings come in one variable. It has no event for its end: a last step 
 it, and it asks again, for ever.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -26,6 +27,7 @@ _LIMIT = {"context": 128_000, "output": 8_000}  # what any model can do; unknown
 _EDIT = {"*": "allow"}
 _ASK = {"*": "deny", "read": "allow", "grep": "allow", "glob": "allow", "list": "allow"}
 _OFF = ("AUTOUPDATE", "MODELS_FETCH", "LSP_DOWNLOAD", "DEFAULT_PLUGINS")
+_SECONDS = re.compile(r"[0-9]{1,9}")
 _UNREADABLE = 3  # steps in a row for the reason "unknown"
 
 
@@ -121,5 +123,5 @@ def _failed(said: Said, error: Mapping[str, Any]) -> Said:
         error=account.text(data, "message") or account.text(error, "name"),
         status=account.count(data, "statusCode"),
         ending=Ending.CONTEXT_EXCEEDED if overflow else None,
-        retry_after_s=float(wait) if wait.isdigit() else None,
+        retry_after_s=float(wait) if _SECONDS.fullmatch(wait) else None,
     )

@@ -131,7 +131,7 @@ class Registry:
             return run(backend, job, Surroundings(self._homes))
         if gateway is None:
             return instead("the gateway does not run here")
-        grant = endpoints.grant(job.config, kind, origin, self._config().budget)
+        grant = endpoints.grant(job.config, kind, origin, self._config())
         if isinstance(grant, Answer):
             return grant
         return run(backend, job, Surroundings(self._homes, lambda: gateway.open(grant), instead))

@@ -1,4 +1,4 @@
-"""What is configured, for people: each backend with its lanes, its jobs, its key and its address.
+"""What is configured, for people: each lane of a backend, its jobs, its key and its address.
 
 Never a key: only who set it. An address is told without the name and password that it may hold.
 """
@@ -10,11 +10,12 @@ from urllib.parse import urlsplit, urlunsplit
 
 from bot.backends import endpoints
 from bot.backends.registry import kind
+from bot.config import providers
 from bot.config.layers import Settings
 from bot.config.schema import BackendConfig, Configuration
 from bot.config.sections import FALLBACK_SECTIONS
 from bot.domain.answers import Answer
-from bot.domain.models import Api, Caps, Grant, Origin
+from bot.domain.models import Api, Grant, Origin
 from bot.domain.values import PullRef
 
 _NOBODY = Origin("", 0, PullRef("", 0), "", "")
@@ -22,20 +23,20 @@ _NOBODY = Origin("", 0, PullRef("", 0), "", "")
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A backend as it is configured, once for each tier that has settings of its own for it.
+    """A lane: a backend as one of its providers reaches it, "" where it has none.
 
-    `label` is its section. `lanes` are the providers that it may be reached by, "" for itself.
-    `grant` is what it may call, None for one that calls no model; `lacks` says what keeps it from
-    that.
+    A backend is there once for each tier that has settings of its own for it. `label` is its
+    section. `grant` is what it may call, None for one that calls no model; `lacks` says what keeps
+    it from that.
     """
 
     name: str
+    provider: str
     label: str
     kind: str
     config: BackendConfig
     fallback: bool
     jobs: tuple[str, ...]
-    lanes: tuple[str, ...]
     grant: Grant | None
     lacks: str
     key: str
@@ -43,7 +44,18 @@ class Entry:
     @property
     def title(self) -> str:
         """What it is called where both tiers are listed."""
-        return f"{self.name} (fallback)" if self.fallback else self.name
+        return f"{self.lane} (fallback)" if self.fallback else self.lane
+
+    @property
+    def lane(self) -> str:
+        """The backend, and the provider if it has any."""
+        return f"{self.name}/{self.provider}" if self.provider else self.name
+
+    @property
+    def place(self) -> str:
+        """Where its settings stand."""
+        own = f" or its {_described(self.config)}" if self.provider else ""
+        return f"[{self.label}]{own}"
 
     @property
     def address(self) -> str:
@@ -52,16 +64,19 @@ class Entry:
 
 
 def entries(found: Configuration, settings: Settings) -> tuple[Entry, ...]:
-    """Return every backend in the file's order, then the fallback that has a section of its own."""
+    """Return all lanes in the file's order, then those of a fallback with a section of its own."""
     jobs = _jobs(found)
     made = [
-        _entry(settings, config, f"backends.{name}", jobs.get(name, ()))
+        _entry(settings, way, f"backends.{name}", jobs.get(name, ()))
         for name, config in found.backends.items()
+        for way in _ways(config)
     ]
     own = [one for one in found.fallback if found.backends.get(one.name) is not one]
     for config in own:
         label = next((one for one in FALLBACK_SECTIONS if f"{one}.model" in settings), "")
-        made.append(_entry(settings, config, label, ("fallback 1",), fallback=True))
+        made += [
+            _entry(settings, way, label, ("fallback 1",), fallback=True) for way in _ways(config)
+        ]
     return tuple(made)
 
 
@@ -74,6 +89,13 @@ def bare(url: str) -> str:
         return "malformed"
 
 
+def _ways(config: BackendConfig) -> Iterator[BackendConfig]:
+    """Yield a backend through each of its providers, or itself."""
+    for provider in config.providers or ("",):
+        if (way := config.through(provider)) is not None:
+            yield way
+
+
 def _entry(
     settings: Settings,
     config: BackendConfig,
@@ -84,16 +106,16 @@ def _entry(
 ) -> Entry:
     type_ = kind(config)
     calls = type_ == "patch_worker" or type_ in endpoints.AGENTS
-    way = endpoints.grant(config, type_, _NOBODY, Caps()) if calls else None
+    way = endpoints.grant(config, type_, _NOBODY, Configuration()) if calls else None
     lacks = way.detail if isinstance(way, Answer) else ""
     return Entry(
         config.name,
+        config.provider,
         label,
         type_,
         config,
         fallback,
         tuple(jobs),
-        config.providers or ("",),
         None if isinstance(way, Answer) else way,
         lacks,
         _key(config, type_, label, settings) if calls else "",
@@ -130,15 +152,23 @@ def _work(found: Configuration) -> Iterator[tuple[str, str]]:
         yield name, f"task {task}"
 
 
+def _described(config: BackendConfig) -> str:
+    return f"[{config.name}.{config.provider}] of {providers.FILE}"
+
+
 def _key(config: BackendConfig, type_: str, label: str, settings: Settings) -> str:
     """Say where the key comes from, or how to set it."""
     openai = type_ == "patch_worker" or endpoints.AGENTS[type_][0] is Api.OPENAI
     names = ("openai_api_key", "api_key") if openai else ("api_key",)
+    own = f"providers.{config.name}.{config.provider}"
     for name in names:
         if getattr(config, name) is not None:
-            return f"set by {settings.origin(f'{label}.{name}')}"
+            said = next(one for one in (f"{own}.{name}", f"{label}.{name}") if one in settings)
+            return f"set by {settings.origin(said)}"
     variable = re.sub(r"[^A-Z0-9]", "_", config.name.upper())
     how = f"AUTO_CODER_{variable}_API_KEY, or api_key in [{label}]"
+    if config.provider:
+        how = f"api_key in [{label}] or its {_described(config)}"
     if config.base_url or (openai and config.openai_base_url):
         return f"none, which the endpoint may allow; {how} sets one"
     return f"not set: set {how}"

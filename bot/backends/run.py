@@ -21,6 +21,7 @@ from bot.backends import endings
 from bot.backends.aside import put_aside
 from bot.backends.base import QUIET_S, Agent, Backend, Invocation, Job, Worker
 from bot.backends.homes import Home, Homes
+from bot.backends.tree import remove
 from bot.config.schema import BackendConfig
 from bot.domain.answers import Answer, DrainMode, Ending
 from bot.domain.errors import BotError, TryLater
@@ -101,9 +102,10 @@ def once_more(first: Answer, second: Answer, mode: DrainMode) -> Answer:
 
 def priced(usage: Usage, config: BackendConfig) -> Usage:
     """Return *usage* with its cost, where the configuration knows both prices."""
-    if usage.cost_usd is not None or config.price_in is None or config.price_out is None:
+    price = config.price
+    if usage.cost_usd is not None or price is None:
         return usage
-    cost = usage.input_tokens * config.price_in + usage.output_tokens * config.price_out
+    cost = usage.input_tokens * price.input + usage.output_tokens * price.output
     return msgspec.structs.replace(usage, cost_usd=cost / _MILLION)
 
 
@@ -114,7 +116,11 @@ def _work(worker: Worker, job: Job, around: Surroundings) -> Answer:
 
 
 def _start(agent: Agent, job: Job, around: Surroundings) -> Answer:
-    """Start an agent, and after a limit again, as often as its configuration says."""
+    """Start an agent, and after a limit again, as often as its configuration says.
+
+    A wait that the API asks for is kept when it is short; a longer one is handed back. A cap of our
+    own is no such limit: nothing but time or a person lifts it.
+    """
     answers: list[Answer] = []
 
     def start() -> Answer:
@@ -129,7 +135,7 @@ def _start(agent: Agent, job: Job, around: Surroundings) -> Answer:
     retrying = Retrying(
         retry=retry_if_result(lambda answer: _may_pass(answer) and not job.stop()),
         stop=stop_after_attempt(1 + job.config.usage_limit_retry_count),
-        wait=lambda _: answers[-1].retry_after_s or job.config.usage_limit_retry_wait_s,
+        wait=lambda _: _wait_s(answers[-1], job.config),
         sleep=lambda seconds: _pause(seconds, job.stop),
         retry_error_callback=lambda _: answers[-1],
     )
@@ -139,6 +145,11 @@ def _start(agent: Agent, job: Job, around: Surroundings) -> Answer:
 def _may_pass(answer: Answer) -> bool:
     """Tell whether a limit may be over within a wait that a call may take."""
     return answer.ending in _LIMITS and (answer.retry_after_s or 0.0) <= _MOST_PATIENCE_S
+
+
+def _wait_s(answer: Answer, config: BackendConfig) -> float:
+    asked_s = answer.retry_after_s
+    return config.usage_limit_retry_wait_s if asked_s is None else asked_s
 
 
 def _pause(seconds: float, stop: Callable[[], bool]) -> None:
@@ -250,4 +261,7 @@ def _prompt(job: Job, invocation: Invocation) -> Iterator[None]:
             file.write(invocation.stdin.encode(errors="replace"))
         yield
     finally:
-        path.unlink(missing_ok=True)
+        if path.is_dir() and not path.is_symlink():  # what the agent made in its place
+            remove(path)
+        else:
+            path.unlink(missing_ok=True)

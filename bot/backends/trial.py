@@ -43,9 +43,9 @@ def task(pull: PullRef) -> Task:
 
 
 @contextmanager
-def scratch() -> Iterator[Path]:
-    """Yield a tree with the file; it is gone afterwards."""
-    with TemporaryDirectory(prefix="regreen-trial-") as folder:
+def scratch(where: Path | None = None) -> Iterator[Path]:
+    """Yield a tree with the file below *where*; it is gone afterwards."""
+    with TemporaryDirectory(prefix="regreen-trial-", dir=where) as folder:
         tree = Path(folder) / "tree"
         tree.mkdir()
         (tree / FILE).write_text(RED, encoding="utf-8")

@@ -28,7 +28,7 @@ TRIAL_S = 180.0
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """A backend with its program, None for one that needs none."""
+    """A lane with its program, None for one that needs none."""
 
     entry: Entry
     program: Program | None
@@ -36,12 +36,11 @@ class Listed:
 
 @app.command("list")
 def list_backends(*, as_json: AsJson = False) -> None:
-    """List every backend: its jobs, its program, its key's origin and its endpoint."""
+    """List every lane: its jobs, its program, its key's origin and its endpoint."""
     found, settings = load.explained()
     listed = _listed(roster.entries(found, settings), found)
     if as_json:
-        rows = [row for one in listed for row in _rows(one)]
-        typer.echo(json.dumps(rows, indent=2))
+        typer.echo(json.dumps([_row(one) for one in listed], indent=2))
         return
     console = _console()
     if not listed:
@@ -53,7 +52,8 @@ def list_backends(*, as_json: AsJson = False) -> None:
 @app.command("test")
 def try_backends(
     names: Annotated[
-        list[str] | None, typer.Argument(help="Which ones; by default all that are enabled.")
+        list[str] | None,
+        typer.Argument(help="Which ones, or NAME/PROVIDER; by default all that are enabled."),
     ] = None,
     *,
     edit: Annotated[
@@ -84,13 +84,13 @@ def _chosen(entries: tuple[Entry, ...], names: list[str]) -> list[Entry]:
     """Return those that are named, or all that may work; raise `ConfigError` for an unknown one."""
     if not names:
         return [one for one in entries if one.config.enabled]
-    known = {one.name for one in entries}
+    known = {name for one in entries for name in (one.name, one.lane)}
     for name in names:
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1)
             hint = f'; did you mean "{near[0]}"?' if near else ""
             raise ConfigError(f'there is no backend "{name}"; `regreen backends list`{hint}')
-    return [one for one in entries if one.name in names]
+    return [one for one in entries if {one.name, one.lane} & set(names)]
 
 
 def _listed(entries: tuple[Entry, ...], found: Configuration) -> list[Listed]:
@@ -108,28 +108,23 @@ def _listed(entries: tuple[Entry, ...], found: Configuration) -> list[Listed]:
     return [Listed(one, seen.get(programs.program(one.config, one.kind))) for one in entries]
 
 
-def _rows(listed: Listed) -> list[dict[str, Any]]:
-    """Return a row for each lane."""
+def _row(listed: Listed) -> dict[str, Any]:
     one = listed.entry
-    program = msgspec.to_builtins(listed.program) if listed.program else None
-    return [
-        {
-            "name": one.name,
-            "provider": provider,
-            "tier": "fallback" if one.fallback else "primary",
-            "kind": one.kind,
-            "model": one.config.model,
-            "enabled": one.config.enabled,
-            "jobs": list(one.jobs),
-            "program": program,
-            "key": one.key,
-            "key_set": bool(one.grant and one.grant.key),
-            "endpoint": one.address,
-            "api": one.grant.api.value if one.grant else None,
-            "lacks": one.lacks,
-        }
-        for provider in one.lanes
-    ]
+    return {
+        "name": one.name,
+        "provider": one.provider,
+        "tier": "fallback" if one.fallback else "primary",
+        "kind": one.kind,
+        "model": one.config.model,
+        "enabled": one.config.enabled,
+        "jobs": list(one.jobs),
+        "program": msgspec.to_builtins(listed.program) if listed.program else None,
+        "key": one.key,
+        "key_set": bool(one.grant and one.grant.key),
+        "endpoint": one.address,
+        "api": one.grant.api.value if one.grant else None,
+        "lacks": one.lacks,
+    }
 
 
 def _print_entry(console: Console, listed: Listed, folder: str) -> None:
@@ -138,7 +133,6 @@ def _print_entry(console: Console, listed: Listed, folder: str) -> None:
     console.print(f"[bold]{escape(one.title)}[/]  {escape(f'{one.kind}, {one.config.model}')}{off}")
     lines = {
         "jobs": ", ".join(one.jobs) or "none",
-        "lanes": ", ".join(f"{one.name}/{lane}" for lane in one.lanes if lane),
         "program": _program(listed.program),
         "key": one.key.replace(f"{folder}/", "") if folder else one.key,
         "endpoint": one.address,
@@ -162,6 +156,7 @@ def _told(trial: Trial) -> dict[str, Any]:
     one = trial.entry
     return {
         "name": one.name,
+        "provider": one.provider,
         "tier": "fallback" if one.fallback else "primary",
         "kind": one.kind,
         "model": one.config.model,

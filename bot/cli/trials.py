@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from pathlib import Path
 from uuid import uuid4
 
 from bot.backends import trial
@@ -38,14 +39,14 @@ _MENDS: Mapping[Ending, str] = {
     Ending.USAGE_LIMIT: "the account is out of credit or quota: top it up, or wait",
     Ending.RATE_LIMITED: "the endpoint asks for fewer calls: wait a little",
     Ending.BUDGET: "a cap of [budget] is reached: `regreen config explain budget`",
-    Ending.NOT_FOUND: "check `model` ({model}) and `base_url` in [{label}], and that the program "
-    "is installed: `regreen backends list`",
-    Ending.NETWORK: "check `base_url` in [{label}] ({address}), and this machine's network",
+    Ending.NOT_FOUND: "check `model` ({model}) and `base_url` in {place}, and that the "
+    "program is installed: `regreen backends list`",
+    Ending.NETWORK: "check `base_url` in {place} ({address}), and this machine's network",
     Ending.UNAVAILABLE: "the endpoint has an outage: try again later",
     Ending.TIMEOUT: "the endpoint or the model is slow: try again, or allow more by --timeout",
     Ending.CONTEXT_EXCEEDED: "the model takes too little text: choose a larger one",
     Ending.REFUSED: "the model refuses plain code: choose another one",
-    Ending.INVALID: "check that `base_url` in [{label}] ({address}) is the API's, with its version",
+    Ending.INVALID: "check that `base_url` in {place} ({address}) is the API's, with its version",
     Ending.DISK_FULL: "make room on the disk of temporary files",
     Ending.TOOL_FAILED: "run the program by hand with these options, and see what it says",
     Ending.KILLED: "it was ended from outside: look at the memory of this machine",
@@ -84,7 +85,7 @@ class Edit(Value, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """One backend's trial; a part that does not apply, or was not asked for, is None."""
+    """One lane's trial; a part that does not apply, or was not asked for, is None."""
 
     entry: Entry
     reach: Reach | None
@@ -128,21 +129,22 @@ class _Editor:
     sandbox: Sandbox
     gateway: Gateway
     clock: Clock
+    where: Path
 
     def edit(self, entry: Entry, within_s: float) -> Edit:
-        """Have the backend mend the line, and say how it went."""
+        """Have the backend mend the line through this lane, and say how it went."""
         found = _impatient(self.found, entry, within_s)
         registry = Registry(lambda: found, self.sandbox, Chat(), gateway=self.gateway)
         pull = PullRef(REPO, int(self.clock.now().timestamp()))
         origin = Origin(f"test-{uuid4().hex[:12]}", 1, pull, REPO.partition("/")[0], entry.name)
-        with trial.scratch() as tree:
+        with trial.scratch(self.where) as tree:
             answer = registry.run(
                 entry.name,
                 fallback=entry.fallback,
                 task=trial.task(pull),
                 tree=tree,
                 stop=lambda: False,
-                terms=Terms(origin=origin),
+                terms=Terms(origin=origin, provider=entry.provider),
             )
             wrong, others = trial.judged(tree), trial.others(tree)
         return _edit(entry, answer, wrong, others)
@@ -150,14 +152,16 @@ class _Editor:
 
 @contextmanager
 def _editor(found: Configuration) -> Iterator[_Editor]:
-    clock, sandbox = SystemClock(), sandboxes.choose(found.sandbox, host_path())
-    database = store.connect(*load.storage())
+    url, where = load.storage()
+    where.mkdir(mode=0o700, parents=True, exist_ok=True)
+    clock, sandbox = SystemClock(), sandboxes.choose(found.sandbox, host_path(), where)
+    database = store.connect(url, where)
     try:
         migrate(database)
         gateway = Gateway(SqlLedger(database), clock, _Quiet())
         gateway.start()
         try:
-            yield _Editor(found, sandbox, gateway, clock)
+            yield _Editor(found, sandbox, gateway, clock, where)
         finally:
             gateway.stop()
     finally:
@@ -165,7 +169,7 @@ def _editor(found: Configuration) -> Iterator[_Editor]:
 
 
 def _impatient(found: Configuration, entry: Entry, within_s: float) -> Configuration:
-    """Return the configuration with a backend that gives up at once instead of waiting."""
+    """Return the configuration with this lane alone, which gives up at once instead of waiting."""
     config = replace(
         entry.config,
         enabled=True,
@@ -173,6 +177,7 @@ def _impatient(found: Configuration, entry: Entry, within_s: float) -> Configura
         max_retries=0,
         usage_limit_retry_count=0,
     )
+    config = replace(config, ways={entry.provider: config} if entry.provider else {})
     if entry.fallback:
         return replace(found, fallback=(config,))
     return replace(found, backends={**found.backends, entry.name: config})
@@ -246,5 +251,5 @@ def _mend(entry: Entry, ending: Ending) -> str:
     if ending is Ending.NOT_FOUND and entry.grant is None:
         return "put its program on the PATH of Regreen"
     return _MENDS.get(ending, "").format(
-        key=entry.key, model=entry.config.model, label=entry.label, address=entry.address
+        key=entry.key, model=entry.config.model, place=entry.place, address=entry.address
     )

@@ -11,13 +11,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from bot.config import autocoder, providers, sections, shapes, ways
+from bot.config import autocoder, prices, providers, sections, shapes, ways
 from bot.config.autocoder import AGENTS, INHERITED
 from bot.config.document import Document, KeyPath
 from bot.config.layers import Settings, layer
 from bot.config.schema import BackendConfig
 from bot.config.section import Section, borrowed, hidden
 from bot.domain.errors import ConfigError
+from bot.domain.models import PriceOf
 
 DEFAULT_MODELS: Mapping[str, str] = {
     "auggie": "GPT-5",
@@ -101,6 +102,20 @@ def read(file: Document, environ: Mapping[str, str], said: ways.Elsewhere) -> Ba
     ways.unused(source, built)
     chosen = tuple(by_name[name] for name in noedit if not autocoder.idle(by_name[name]))
     return Backends(by_name, primary, fallback, chosen, noedit_at, settings, tuple(source.warnings))
+
+
+def priced(found: Backends, price_list: tuple[PriceOf, ...]) -> Backends:
+    """Return the same backends with the prices that the list has for their models."""
+    by_name = {name: prices.priced(one, price_list) for name, one in found.by_name.items()}
+
+    def same(one: BackendConfig) -> BackendConfig:
+        """Return a backend of a chain: the one of that name, unless it is described by itself."""
+        own = one is not found.by_name.get(one.name)
+        return prices.priced(one, price_list) if own else by_name[one.name]
+
+    chains = (found.primary, found.fallback, found.noedit)
+    primary, fallback, noedit = (tuple(map(same, chain)) for chain in chains)
+    return replace(found, by_name=by_name, primary=primary, fallback=fallback, noedit=noedit)
 
 
 def _rotation(source: ways.Source, found: sections.Found) -> _Rotation:
@@ -249,12 +264,15 @@ def _complete(section: Section) -> Section:
     type_ = section.get("backend_type") or _type(section)
     model = DEFAULT_MODELS.get(section.name) or DEFAULT_MODELS.get(type_) or section.name
     values = {"enabled": True, "backend_type": type_, "model": model}
-    key, address = section.get("openrouter_api_key"), section.get("openrouter_base_url")
-    if key is not None or address is not None:
-        values["openai_base_url"] = address or providers.OPENROUTER
-        values |= {} if key is None else {"openai_api_key": key}
+    ours = {f"openai_{key}": f"openrouter_{key}" for key in ("api_key", "base_url")}
+    openrouter = borrowed(
+        section.settings,
+        {f"{section.label}.{own}": f"{section.label}.{theirs}" for own, theirs in ours.items()},
+    )
+    if openrouter.said:
+        values["openai_base_url"] = providers.OPENROUTER
     defaults = layer({f"{section.label}.{key}": one for key, one in values.items()}, "default")
-    return replace(section, settings=defaults | section.settings)
+    return replace(section, settings=defaults | openrouter | section.settings)
 
 
 def _type(section: Section) -> str:

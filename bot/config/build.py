@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from bot.config import backends, chains, drains, patterns, providers, routing, shapes, ways
+from bot.config import backends, chains, drains, patterns, prices, providers, routing, shapes, ways
 from bot.config.document import Document
 from bot.config.layers import Settings, flat, layer
 from bot.config.schema import BackendConfig, Configuration, Policy, RetentionConfig, SandboxConfig
@@ -84,6 +84,8 @@ def build(
     described = providers.find(metadata, warnings) if metadata else providers.NONE
     mentions = (*named.mentions(), *chains.mentions(own))
     found = backends.read(file, environ, ways.Elsewhere(mentions, named.providers, described))
+    price_list, listing = prices.read(file, warnings)
+    found = backends.priced(found, price_list)
     resolved = drains.resolve(file, named, found.by_name, warnings)
     routes, frameworks = routing.read(file, own, found.by_name, found.fallback, warnings)
     found = dataclasses.replace(
@@ -97,7 +99,7 @@ def build(
     budget = msgspec.convert(own.under("budget"), Caps)
     if budget != Caps():
         _all_priced(file, found)
-    settings = own | named.settings | found.settings
+    settings = own | named.settings | found.settings | listing
     configuration = Configuration(
         policy=policy,
         backends=found.by_name,
@@ -105,6 +107,7 @@ def build(
         drains=resolved,
         sandbox=msgspec.convert(own.under("sandbox"), SandboxConfig),
         budget=budget,
+        prices=price_list,
         retention=msgspec.convert(own.under("retention"), RetentionConfig),
         warnings=(*found.warnings, *warnings),
         origin={key: settings.origin(key) for key in settings},
@@ -181,14 +184,15 @@ def _policy(own: Settings) -> Policy:
 def _all_priced(file: Document, found: backends.Backends) -> None:
     """Raise `ConfigError` for a backend without a price: no cap could hold it."""
     for one in (*found.by_name.values(), *found.fallback):
-        if all(way.price or not _metered(way) for way in one.ways.values() or (one,)):
+        lacking = [way for way in one.ways.values() or (one,) if _metered(way) and not way.price]
+        if not lacking:
             continue
         paths = (("backends", one.name), (one.name,))
         path = next((path for path in paths if path in file.lines), paths[0])
         through = " or its providers need" if one.ways else " needs"
         raise ConfigError(
             f"{file.where(path)}: {'.'.join(path)}{through} price_in and price_out (0 where it is "
-            "free), because [budget] sets a cap"
+            f'free), or [prices."{lacking[0].model}"], because [budget] sets a cap'
         )
 
 

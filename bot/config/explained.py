@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
-from bot.config import backends, build, meanings, routing, sections, shapes
+from bot.config import backends, build, meanings, prices, routing, sections, shapes
 from bot.config.document import Document
 from bot.config.layers import Said, Settings
 from bot.config.schema import Configuration, Drain
@@ -104,7 +104,7 @@ class Book:
         """Return all that was said for a key; for what is kept elsewhere, what the file says."""
         if key in self._settings:
             return list(self._settings.said[key])
-        if key.startswith("backends."):
+        if key.startswith(("backends.", f"{prices.SECTION}.")):
             return []
         section, *path = key.split(".", 2)
         table = self._file.values.get(section)
@@ -126,18 +126,25 @@ class Book:
         for section, shape in shapes.OWN_SECTIONS.items():
             yield from _of(section, section, shape)
         yield from _of("backend", "backend", shapes.OrderKeys)
-        for name in self._found.backends:
-            yield from _of(f"backends.{name}", meanings.BACKEND, shapes.BackendKeys)
+        for label, section, shape in self._tables():
+            yield from _of(label, section, shape)
         yield from _of(self._fallback, meanings.FALLBACK, shapes.FallbackKeys)
         yield from _of("agent_chain", "agent_chain", shapes.AgentChainKeys)
         for drain in Drain:
             yield f"{meanings.DRAINS}.{drain}", Place(meanings.DRAINS, drain)
-        for label in self._labels("frameworks"):
-            yield from _of(f"frameworks.{label}", meanings.FRAMEWORK, shapes.FrameworkKeys)
         for kind in (*routing.KINDS, *FailureType):
             yield f"task_routing.{kind}", Place("task_routing", kind)
         for name in _PATTERN_KEYS:
             yield f"failure_patterns.{name}", Place("failure_patterns", name)
+
+    def _tables(self) -> Iterator[tuple[str, str, type[Value]]]:
+        """Yield each table of a free name, as the file and as the page calls it, with its shape."""
+        for name in self._found.backends:
+            yield f"backends.{name}", meanings.BACKEND, shapes.BackendKeys
+        for name in self._labels("frameworks"):
+            yield f"frameworks.{name}", meanings.FRAMEWORK, shapes.FrameworkKeys
+        for one in self._found.prices:
+            yield f"{prices.SECTION}.{one.pattern}", meanings.PRICE, prices.PriceKeys
 
     def _labels(self, section: str) -> list[str]:
         table = self._file.values.get(section)

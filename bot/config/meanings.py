@@ -21,7 +21,8 @@ from bot.domain.values import Value
 PAGE = "configuration.md"
 DRAINS = "agent_drains"
 # The sections that stand for many: how the page calls each of them.
-FRAMEWORK, BACKEND, FALLBACK = "frameworks.X", "backends.X", "backend_for_failed_pr"
+FRAMEWORK, BACKEND, PRICE = "frameworks.X", "backends.X", "prices.X"
+FALLBACK = "backend_for_failed_pr"
 # Sections whose keys are free, or that have no table.
 _FREE = {
     "agent_chains": "a chain: backends in the order of trying",
@@ -38,6 +39,7 @@ _UNITS = {
     **dict.fromkeys(
         ("price_in", "price_out", "price_cached", "price_cache_write"), "USD per million tokens"
     ),
+    **dict.fromkeys(("in", "out", "cache_read", "cache_write"), "USD per million tokens"),
 }
 _HEADING = re.compile(r"^### (?P<title>.*)$")
 _NAME = re.compile(r"`\[+(?P<name>[\w.]+)\]+`")
@@ -81,7 +83,7 @@ def unit(key: str) -> str:
 def allowed(shape: type[Value], key: str) -> str:
     """Say what a key of a section may hold; a key within a table, what the table's values may."""
     name, _, inner = key.partition(".")
-    fields = {field.name: field.type for field in msgspec.structs.fields(shape)}
+    fields = {field.encode_name: field.type for field in msgspec.structs.fields(shape)}
     kind = inspect.type_info(fields[name])
     if inner:
         kind = _plain(kind)

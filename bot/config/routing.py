@@ -208,6 +208,6 @@ def _lane(config: BackendConfig, key: str, weight: float) -> Lane:
 
 
 def _price_usd(config: BackendConfig) -> float | None:
-    if config.price_in is None or config.price_out is None:
+    if (price := config.price) is None:
         return None
-    return (ORDINARY_IN * config.price_in + ORDINARY_OUT * config.price_out) / _MILLION
+    return (ORDINARY_IN * price.input + ORDINARY_OUT * price.output) / _MILLION

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 
-from bot.domain.models import Caps, Price
+from bot.domain.models import Caps, Price, PriceOf
 from bot.domain.values import FailurePattern, FailureType, Secret, Value
 
 DEFAULT_RETRIES: Mapping[str, int] = {
@@ -347,6 +347,7 @@ class BackendConfig:
     price_cached: float | None = None  # USD per million input tokens read from a cache
     price_cache_write: float | None = None  # USD per million input tokens written to one
     models: tuple[str, ...] = ()  # patterns of the models that its agent may ask for; none: any
+    list_price: Price | None = None  # of its model, from `[prices]`
     env: Mapping[str, str] = field(default_factory=dict)  # its agent's, besides ours; no secret
     provider: str = ""  # the one that this is the way through
     ways: Mapping[str, "BackendConfig"] = field(default_factory=dict)
@@ -361,11 +362,16 @@ class BackendConfig:
         return self.ways.get(provider)
 
     @property
-    def price(self) -> Price | None:
-        """What its calls cost, None unless both prices are known."""
+    def own_price(self) -> Price | None:
+        """The price that its section states, None unless both prices are there."""
         if self.price_in is None or self.price_out is None:
             return None
         return Price(self.price_in, self.price_out, self.price_cached, self.price_cache_write)
+
+    @property
+    def price(self) -> Price | None:
+        """What calls of its model cost, None when that is not known."""
+        return self.own_price or self.list_price
 
 
 @dataclass(frozen=True, slots=True)
@@ -411,6 +417,7 @@ class Configuration:
     drains: Drains = field(default_factory=Drains)
     sandbox: SandboxConfig = SandboxConfig()
     budget: Caps = field(default_factory=Caps)
+    prices: tuple[PriceOf, ...] = ()
     retention: RetentionConfig = RetentionConfig()
     source: Path | None = None
     warnings: tuple[str, ...] = ()

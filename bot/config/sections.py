@@ -7,7 +7,7 @@ that was not quoted, `[grok-4.1-fast]`, arrives as nested tables and is put toge
 from collections.abc import Mapping
 from typing import Any
 
-from bot.config import patterns, shapes
+from bot.config import patterns, prices, shapes
 from bot.config.document import Document, KeyPath
 
 FALLBACK_SECTIONS = ("backend_with_high_score", "backend_for_failed_pr")  # the newer name first
@@ -16,6 +16,7 @@ FIXED_SECTIONS = frozenset(
         "backend",
         "backends",
         patterns.SECTION,
+        prices.SECTION,
         *shapes.DRAIN_SECTIONS,
         *FALLBACK_SECTIONS,
         *shapes.OWN_SECTIONS,

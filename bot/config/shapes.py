@@ -362,7 +362,7 @@ _CHOICES = {
 
 def keys_of(shape: type[Value]) -> tuple[str, ...]:
     """Return the keys that a section may hold."""
-    return shape.__struct_fields__
+    return shape.__struct_encode_fields__
 
 
 def fit(document: Document, path: KeyPath, values: Any, shape: type[Shape]) -> Shape:

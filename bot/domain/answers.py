@@ -39,7 +39,9 @@ class Answer(Value, frozen=True):
     """The end of one backend call; `text` is its own account, `detail` ours for people.
 
     `session` is what a later call hands back to go on where this one ended, "" where none can.
-    `mode` tells how the call was made that ended so.
+    `retry_after_s` is the wait that an API asked for; with `BUDGET`, the time until that budget
+    begins anew (the day's, at midnight UTC), None where it never does by itself. `mode` tells how
+    the call was made that ended so.
     """
 
     ending: Ending

@@ -4,9 +4,10 @@ Money is counted in whole billionths of a dollar, so that sums are exact: a ledg
 not add up.
 """
 
+import fnmatch
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, time, timedelta
 from enum import StrEnum
 
 from bot.domain.answers import Ending
@@ -30,6 +31,13 @@ class Price(Value, frozen=True):
     output: float
     cached: float | None = None
     cache_write: float | None = None
+
+
+class PriceOf(Value, frozen=True):
+    """`[prices.X]`: the price of the models that a pattern (as in file names) names."""
+
+    pattern: str
+    price: Price
 
 
 class Tokens(Value, frozen=True):
@@ -71,7 +79,8 @@ class Grant:
     """Leave to call one API through the gateway.
 
     `base_url` is what the vendor's own client would be given. `models` are the patterns (as in
-    file names) of the models that may be asked for; none means any.
+    file names) of the models that may be asked for; none means any. `price` is that of `model`,
+    the configured one, and of whatever `prices` do not name.
     """
 
     origin: Origin
@@ -81,6 +90,14 @@ class Grant:
     price: Price | None = None
     caps: Caps = field(default_factory=Caps)
     models: tuple[str, ...] = ()
+    model: str = ""
+    prices: tuple[PriceOf, ...] = ()
+
+    def price_of(self, model: str) -> Price | None:
+        """Return what a call of *model* costs, None when no price is known."""
+        if model == self.model and self.price is not None:
+            return self.price
+        return listed(self.prices, model) or self.price
 
 
 class Call(Value, frozen=True):
@@ -108,11 +125,15 @@ class Call(Value, frozen=True):
 
 
 class Account(Value, frozen=True):
-    """What is counted together; `setting` is the key in `[budget]` that caps it."""
+    """What is counted together; `setting` is the key in `[budget]` that caps it.
+
+    `until` is when it begins anew, None for what lives as long as its attempt or pull request.
+    """
 
     name: str
     setting: str
     cap_nano: int | None = None
+    until: datetime | None = None
 
 
 class Spend(Value, frozen=True):
@@ -143,20 +164,27 @@ def cost_nano(tokens: Tokens, price: Price | None) -> int | None:
     return nano(usd_per_million / 1_000_000)
 
 
+def listed(prices: Sequence[PriceOf], model: str) -> Price | None:
+    """Return the price of *model* in a table: the longest pattern that fits knows it best."""
+    fitting = [one for one in prices if fnmatch.fnmatchcase(model, one.pattern)]
+    return max(fitting, key=lambda one: len(one.pattern)).price if fitting else None
+
+
 def accounts(origin: Origin, caps: Caps, at: datetime) -> tuple[Account, ...]:
     """Return the accounts that a call at that time is counted in."""
-    day = at.astimezone(UTC).date().isoformat()
+    day = at.astimezone(UTC).date()
+    tomorrow = datetime.combine(day + timedelta(days=1), time(), UTC)
     named = (
-        (f"attempt {origin.run}/{origin.attempt}", "per_attempt_usd"),
-        (f"pull {origin.pull}", "per_pull_usd"),
-        (f"repo {origin.pull.repo} on {day}", "per_repo_usd"),
-        (f"tenant {origin.tenant} on {day}", "per_tenant_usd"),
-        (f"all on {day}", "per_day_usd"),
+        (f"attempt {origin.run}/{origin.attempt}", "per_attempt_usd", None),
+        (f"pull {origin.pull}", "per_pull_usd", None),
+        (f"repo {origin.pull.repo} on {day}", "per_repo_usd", tomorrow),
+        (f"tenant {origin.tenant} on {day}", "per_tenant_usd", tomorrow),
+        (f"all on {day}", "per_day_usd", tomorrow),
     )
     found = []
-    for name, setting in named:
+    for name, setting, until in named:
         cap: float | None = getattr(caps, setting)
-        found.append(Account(name, setting, None if cap is None else nano(cap)))
+        found.append(Account(name, setting, None if cap is None else nano(cap), until))
     return tuple(found)
 
 
@@ -171,7 +199,8 @@ def decisive(calls: Sequence[Call]) -> Call | None:
 def ending_of(calls: Sequence[Call]) -> Ending | None:
     """Return how an agent's run ended as the gateway saw it, None when nothing was wrong there.
 
-    A cap of ours is `BUDGET`, a vendor's `USAGE_LIMIT`; `decisive(calls).cap` names ours.
+    A cap of ours is `BUDGET`, a vendor's `USAGE_LIMIT`; `decisive(calls).cap` names ours, and its
+    `retry_after_s` is None where that budget never begins anew.
     """
     call = decisive(calls)
     return None if call is None else call.ending

@@ -1,10 +1,11 @@
 """What an agent asks of a model: the few fields that matter here, and what the gateway changes.
 
 A request is taken apart at its first level and put together again, so a name that stands twice
-means to the vendor what it means here. Two things are changed. A chat stream is asked to tell its
-tokens. And what the vendor itself would do for the agent (search, fetch a page, run code, call a
-connector, go on in the background) is left out: the sandbox has no network, and through these the
-agent would have one; nor are they paid for by the token.
+means to the vendor what it means here. A chat stream is asked to tell its tokens. What the vendor
+itself would do for the agent (search, fetch a page, run code, call a connector, go on in the
+background) is left out, and so are addresses that it would fetch: the sandbox has no network, and
+through these the agent would have one; nor are they paid for by the token. So are wishes that make
+a token dearer than the price that is known.
 """
 
 import fnmatch
@@ -15,6 +16,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from bot.domain.models import Tokens
+from bot.gateway import addresses
 from bot.gateway.apis import Dialect, Match
 
 BYTES_PER_TOKEN = 4  # the customary guess
@@ -30,7 +32,18 @@ _HOSTED = (
     "image_generation",
     "mcp",
 )
-_HOSTED_FIELDS = ("background", "mcp_servers", "plugins", "web_search_options")
+_HOSTED_FIELDS = (
+    "background",
+    "container",
+    "mcp_servers",
+    "plugins",
+    "prompt",  # a template of the account, which may have such tools
+    "web_search_options",
+)
+# What makes tokens dearer: https://platform.openai.com/docs/guides/priority-processing,
+# https://docs.claude.com/en/docs/about-claude/pricing (fast mode, one region)
+_DEARER = ("inference_geo", "speed")
+_USUAL_TIERS = frozenset({"auto", "default", "flex", "standard_only"})
 _HOSTED_GEMINI = frozenset(
     {
         "codeexecution",
@@ -45,7 +58,8 @@ _HOSTED_GEMINI = frozenset(
         "urlcontext",
     }
 )
-_ADDED = b"additional_tools"
+_ADDED = (b"additional_tools", addresses.ESCAPE)
+_NOTHING = msgspec.Raw(b"null")
 _Raw = dict[str, msgspec.Raw]
 _T = TypeVar("_T")
 
@@ -76,7 +90,11 @@ def read(match: Match, body: bytes) -> Asked:
     if dialect is Dialect.CHAT and stream:
         options = _field(fields, "stream_options", dict[str, Any]) or {}
         fields["stream_options"] = _raw({**options, "include_usage": True})
-    _leave_out_hosted(fields)
+    try:
+        _leave_out_hosted(fields)
+        _leave_out_addresses(fields, dialect)
+    except (ValueError, RecursionError) as error:
+        raise Unreadable("a part of the request is no proper JSON, or nested too deeply") from error
     model = match.model or _field(fields, "model", str) or ""
     sent = msgspec.json.encode(fields)
     estimate = Tokens(-(-len(sent) // BYTES_PER_TOKEN), _output(dialect, fields))
@@ -89,18 +107,29 @@ def allowed(model: str, patterns: tuple[str, ...]) -> bool:
 
 
 def _leave_out_hosted(fields: _Raw) -> None:
-    for name in _HOSTED_FIELDS:
+    for name in (*_HOSTED_FIELDS, *_DEARER):
         fields.pop(name, None)
-    tools = _field(fields, "tools", list[Any])
-    own = _own(tools) if tools else tools
-    if own != tools:
-        fields["tools"] = _raw(own)
-    if tools and not own:
-        del fields["tools"]
-        fields.pop("tool_choice", None)
+    if _field(fields, "service_tier", str) not in _USUAL_TIERS:
+        fields.pop("service_tier", None)
+    tools = msgspec.json.decode(fields.get("tools", _NOTHING))
+    if isinstance(tools, list) and tools:
+        own = _own(tools)
+        fields["tools"] = _raw(own)  # in any case: a name that stands twice means one thing now
+        if not own:
+            del fields["tools"]
+            fields.pop("tool_choice", None)
     # Codex also sends tools as items of the conversation.
-    if _ADDED in bytes(fields.get("input", b"")) and (items := _field(fields, "input", list[Any])):
-        fields["input"] = _raw(_own(items))
+    given = fields.get("input", _NOTHING)
+    if any(one in bytes(given) for one in _ADDED):
+        items = msgspec.json.decode(given)
+        fields["input"] = _raw(_own(items)) if isinstance(items, list) else given
+
+
+def _leave_out_addresses(fields: _Raw, dialect: Dialect) -> None:
+    for name in addresses.FIELDS:
+        if addresses.may_name(bytes(fields.get(name, b""))):
+            said = msgspec.json.decode(fields[name])
+            fields[name] = _raw(addresses.without(said, dialect))
 
 
 def _own(tools: list[Any]) -> list[Any]:
@@ -130,7 +159,7 @@ def _output(dialect: Dialect, fields: _Raw) -> int:
         most, times = config.get("maxOutputTokens"), config.get("candidateCount")
     else:
         names = ("max_completion_tokens", "max_output_tokens", "max_tokens")
-        most = next((one for name in names if (one := _field(fields, name, int))), None)
+        most = max((one for name in names if (one := _field(fields, name, int))), default=None)
         times = _field(fields, "n", int)
     return _bounded(most, UNSTATED_OUTPUT, MOST_OUTPUT) * _bounded(times, 1, 128)
 

@@ -2,8 +2,9 @@
 
 One call is one POST, tried again within bounds: after outages as often as `max_retries` says, after
 limits as often as the endpoint's settings allow. A wait that the endpoint asks for is kept when it
-is short; a longer one is handed back, for whoever can wait without holding a worker. A time-out is
-not tried again: another backend is the better bet. Keys travel in one header and nowhere else.
+is short; a longer one is handed back, for whoever can wait without holding a worker. Neither a
+time-out is tried again, since another backend is the better bet, nor what a cap of ours refused.
+Keys travel in one header and nowhere else.
 """
 
 import asyncio
@@ -19,6 +20,7 @@ from bot.domain.answers import Ending
 from bot.domain.chat import Completion, Endpoint, Failed, Message
 from bot.gateway import replies, upstream
 from bot.gateway.events import unspoken
+from bot.gateway.reply import OUR_CAP
 
 MOST_BYTES = 4 * 1024 * 1024  # of one reply
 MOST_PATIENCE_S = 60.0  # a longer Retry-After is handed back
@@ -84,9 +86,10 @@ class Chat:
             return upstream.fault(error, host, timeout_s)
         if received is None:
             return Failed(Ending.INVALID, f"the reply of {host} is larger than {MOST_BYTES} bytes")
-        return _without_key(
-            replies.read(response.status_code, response.headers, received), endpoint
-        )
+        result = replies.read(response.status_code, response.headers, received)
+        if endpoint.socket is not None and OUR_CAP in response.headers:
+            result = Failed(Ending.BUDGET, result.detail if isinstance(result, Failed) else "")
+        return _without_key(result, endpoint)
 
     def _client(self, endpoint: Endpoint, timeout_s: float) -> httpx.AsyncClient:
         timeout = httpx.Timeout(timeout_s, connect=upstream.CONNECT_S)

@@ -22,13 +22,13 @@ from starlette.types import Receive, Scope, Send
 from bot.domain.answers import Ending
 from bot.domain.chat import Failed
 from bot.domain.errors import BotError
-from bot.domain.models import NANO, Account, Call, Grant, Tokens, cost_nano
+from bot.domain.models import NANO, Account, Call, Caps, Grant, Tokens, cost_nano
 from bot.domain.ports import Clock
 from bot.gateway import apis, asked, replies
 from bot.gateway.asked import Asked
 from bot.gateway.books import Books
 from bot.gateway.events import Events, hidden, unspoken
-from bot.gateway.reply import Reply, passed
+from bot.gateway.reply import Left, Reply, passed
 from bot.gateway.upstream import FAULTS, UNSENT, Upstream, fault, host
 from bot.gateway.usage import Meter
 
@@ -115,6 +115,7 @@ class Proxy:
         self._key = grant.key.reveal().encode() if grant.key is not None else b""
         self._room = asyncio.Semaphore(limits.calls)
         self._working: set[asyncio.Task[None]] = set()
+        self._open = True
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -122,13 +123,16 @@ class Proxy:
         if match is None:
             nowhere = f"the gateway leads to no {scope['method']} {scope['path'][:_SHOWN]}"
             failed = Failed(Ending.NOT_FOUND, nowhere)
-            await Reply(send, self._grant.api, apis.Dialect.CHAT).fail(404, failed)
+            await _tried(Reply(send, self._grant.api, apis.Dialect.CHAT).fail(404, failed))
             return
         reply = Reply(send, self._grant.api, match.route.dialect)
         async with self._room:
             try:
                 body = await _body(scope, receive, self._limits.request_bytes)
             except _Gone:
+                return
+            if not self._open:  # whoever waited for room comes too late
+                await _tried(reply.fail(503, Failed(Ending.KILLED, "the gateway has closed")))
                 return
             work = asyncio.create_task(self._answer(match, scope, body, reply))
             self._working.add(work)
@@ -142,7 +146,8 @@ class Proxy:
                 work.result()  # so that a fault of ours does not pass in silence
 
     async def cut(self) -> None:
-        """End the calls under way, each with an error for its agent."""
+        """Take no more calls, and end those under way, each with an error for its agent."""
+        self._open = False
         working = set(self._working)
         for work in working:
             work.cancel()
@@ -173,7 +178,7 @@ class Proxy:
             seen.spending = seen.spending and not isinstance(error, UNSENT)
             seen.failed = fault(error, self._host, self._limits.silence_s)
             await _tried(reply.fail(_STATUSES[seen.failed.ending], seen.failed))
-        except asyncio.CancelledError:
+        except (asyncio.CancelledError, Left):
             cut = Failed(Ending.KILLED, "the call was cut off")
             if not seen.meter.finished:  # else the agent had all it wanted
                 seen.failed = seen.failed or cut
@@ -190,7 +195,7 @@ class Proxy:
             at=self._clock.now(),
             model=ask.model[:_SHOWN],
             tokens=ask.estimate,
-            cost_nano=cost_nano(ask.estimate, self._grant.price),
+            cost_nano=cost_nano(ask.estimate, self._grant.price_of(ask.model)),
         )
 
     def _read(self, match: apis.Match, body: bytes | None) -> Asked:
@@ -209,6 +214,13 @@ class Proxy:
                 f"the model {ask.model[:_SHOWN]!r} is not among those of this backend (`models`)"
             )
             raise _Refused(404, Failed(Ending.NOT_FOUND, words))
+        unpriced = match.route.paid and self._grant.price_of(ask.model) is None
+        if unpriced and self._grant.caps != Caps():
+            words = (
+                f"no price is known for the model {ask.model[:_SHOWN]!r}, and [budget] sets a cap: "
+                "name it in [prices]"
+            )
+            raise _Refused(404, Failed(Ending.NOT_FOUND, words))
         return ask
 
     async def _reserve(self, call: Call) -> None:
@@ -219,11 +231,16 @@ class Proxy:
             words = f"the budget cannot be read now: {error}"
             raise _Refused(503, Failed(Ending.UNAVAILABLE, words)) from error
         if full is not None:
-            failed = Failed(Ending.BUDGET, _full(full, call))
+            wait = None if full.until is None else (full.until - call.at).total_seconds()
+            failed = Failed(Ending.BUDGET, _full(full, call), retry_after_s=wait)
             raise _Refused(402, failed, cap=f"budget.{full.setting}")
 
     async def _carry(self, ask: Asked, scope: Scope, reply: Reply, seen: _Seen) -> None:
-        """Carry the request to the vendor, and the reply back."""
+        """Carry the request to the vendor, and the reply back.
+
+        The agent's last word is the last thing that is waited for: when it asks again, this call
+        is being settled already.
+        """
         address = apis.address(self._grant.base_url, ask.match.below)
         if query := _query(scope):
             address += f"?{query}"
@@ -250,7 +267,7 @@ class Proxy:
         kept = {
             name.decode("latin-1"): value.decode("latin-1")
             for name, value in scope["headers"]
-            if name.decode("latin-1").startswith(_HEADERS)
+            if name.decode("latin-1").startswith(_HEADERS) and value.isascii()
         }
         # Uncompressed, so that tokens can be read in passing and nothing small unfolds.
         kept |= {"content-type": "application/json", "accept-encoding": "identity"}
@@ -270,6 +287,7 @@ class Proxy:
         if not Meter().read(body):  # a page of some proxy on the way
             body = apis.error(self._grant.api, status, seen.failed.detail)
         seen.first_byte_s = time.monotonic() - seen.arrived
+        await response.aclose()
         await reply.whole(status, self._passed(response), body)
 
     async def _whole(self, response: httpx.Response, reply: Reply, seen: _Seen) -> None:
@@ -287,6 +305,7 @@ class Proxy:
             raise _Refused(424, Failed(Ending.INVALID, words))
         seen.failed = seen.meter.failure
         seen.first_byte_s = time.monotonic() - seen.arrived
+        await response.aclose()
         await reply.whole(response.status_code, self._passed(response), body)
 
     async def _stream(self, response: httpx.Response, reply: Reply, seen: _Seen) -> None:
@@ -307,6 +326,7 @@ class Proxy:
             seen.meter.watch(rest)
             await reply.more(rest)
         seen.failed = seen.meter.failure
+        await response.aclose()
         await reply.end()
 
     def _passed(self, response: httpx.Response) -> list[tuple[bytes, bytes]]:
@@ -319,7 +339,7 @@ class Proxy:
         return msgspec.structs.replace(
             call,
             tokens=tokens,
-            cost_nano=cost_nano(tokens, self._grant.price),
+            cost_nano=cost_nano(tokens, self._grant.price_of(call.model)),
             estimated=seen.spending and not seen.meter.complete,
             status=status,
             ending=failed.ending if failed else None,
@@ -367,7 +387,7 @@ async def _beginning(response: httpx.Response, most: int, meter: Meter) -> bytes
 
 async def _tried(telling: Awaitable[None]) -> None:
     """Tell the agent what happened, unless it does not listen."""
-    with suppress(TimeoutError):
+    with suppress(TimeoutError, Left):
         async with asyncio.timeout(_TELL_S):
             await telling
 
@@ -387,7 +407,10 @@ def _query(scope: Scope) -> str:
 
 def _full(account: Account, call: Call) -> str:
     cap, more = (account.cap_nano or 0) / NANO, (call.cost_nano or 0) / NANO
+    anew = (
+        "" if account.until is None else f"; it begins anew at {account.until:%Y-%m-%d %H:%M} UTC"
+    )
     return (
         f"the budget of {account.name} is {cap:g} USD (budget.{account.setting}), and this call, "
-        f"which may cost {more:.4f} USD, would exceed it"
+        f"which may cost {more:.4f} USD, would exceed it{anew}"
     )

@@ -188,7 +188,7 @@ def _until(value: str, date: str) -> float | None:
     """Return the seconds from the reply's own date to *value*, so that no clock is needed."""
     try:
         wait = parsedate_to_datetime(value) - parsedate_to_datetime(date)
-    except (ValueError, TypeError):
+    except (OverflowError, TypeError, ValueError):
         return None
     return max(0.0, wait.total_seconds())
 

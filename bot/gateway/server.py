@@ -8,7 +8,7 @@ its grant's money; a sandbox is shown its own one and no other.
 import asyncio
 import tempfile
 import threading
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from itertools import count
@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from bot.domain.models import Call, Grant
@@ -25,6 +26,7 @@ from bot.gateway.proxy import Limits, Proxy
 from bot.gateway.upstream import Upstream
 
 _LINGER_S = 10.0  # for an agent that does not take what it is sent
+_HEAD_BYTES = 256 * 1024  # of a request, around its body
 _EVERYBODY = 0o666  # inside the sandbox the agent is another user; outside the folder is closed
 _T = TypeVar("_T")
 
@@ -61,13 +63,12 @@ class Door:
             timeout_keep_alive=75,
         )
         config.load()
-        protocol: Callable[..., asyncio.Protocol] = config.http_protocol_class
 
         def connected() -> asyncio.Protocol:
             # Every connection is a descriptor of this process: an agent must not take them all.
             if len(self._state.connections) >= connections:
                 return _Closing()
-            return protocol(config=config, server_state=self._state, app_state={})
+            return _Connection(config=config, server_state=self._state, app_state={})
 
         loop = asyncio.get_running_loop()
         self._listener = await loop.create_unix_server(connected, str(self._path))
@@ -82,8 +83,42 @@ class Door:
             connection.transport.close()
         if answering := set(self._state.tasks):
             await asyncio.wait(answering, timeout=_LINGER_S)
+        for connection in set(self._state.connections):
+            connection.transport.abort()
         await self._books.settled()
         self._path.unlink(missing_ok=True)
+
+
+class _Connection(HttpToolsProtocol):
+    """An agent's connection, within bounds that the server does not set.
+
+    The parser bounds no head, so an endless one would fill the memory. And of two requests on the
+    wire at one time only the later one would hear that the agent has hung up: no agent sends them.
+    """
+
+    _around = 0  # bytes of the request so far that are no body
+
+    def data_received(self, data: bytes) -> None:
+        self._around += len(data)
+        super().data_received(data)
+        if self._around > _HEAD_BYTES:
+            self.transport.abort()
+
+    def on_message_begin(self) -> None:
+        self._around = 0
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        before = self.cycle
+        super().on_headers_complete()
+        if self.pipeline:
+            self.pipeline.clear()
+            self.cycle = before
+            self.transport.abort()
+
+    def on_body(self, body: bytes) -> None:
+        self._around -= len(body)
+        super().on_body(body)
 
 
 class _Closing(asyncio.Protocol):

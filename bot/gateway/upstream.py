@@ -1,17 +1,21 @@
 """How calls leave for a vendor, and what it means when they do not arrive."""
 
 import ssl
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import contextmanager
 from functools import cache
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
+import httpcore
 import httpx
 
 from bot.domain.answers import Ending
 from bot.domain.chat import Failed
+from bot.gateway.gather import Gathering
 
 CONNECT_S = 15.0
+_KEEP_S = 30.0  # an idle connection; vendors close them after a minute or more
 FAULTS = (TimeoutError, httpx.HTTPError, httpx.InvalidURL, UnicodeError)
 UNSENT = (  # those after which the vendor has surely nothing to do
     httpx.ConnectError,
@@ -21,6 +25,13 @@ UNSENT = (  # those after which the vendor has surely nothing to do
     httpx.PoolTimeout,
     httpx.UnsupportedProtocol,
     UnicodeError,
+)
+_LOWER = (
+    httpcore.NetworkError,
+    httpcore.ProtocolError,
+    httpcore.ProxyError,
+    httpcore.TimeoutException,
+    httpcore.UnsupportedProtocol,
 )
 
 
@@ -41,29 +52,88 @@ class Upstream:
     def __init__(self, silence_s: float) -> None:
         patience = {"read": silence_s, "write": silence_s, "pool": silence_s}
         self._extensions = {"timeout": {**patience, "connect": CONNECT_S}}
-        self._transports: dict[str | None, httpx.AsyncHTTPTransport] = {}
+        self._pools: dict[str | None, httpcore.AsyncConnectionPool] = {}
 
     async def send(
         self, method: str, url: str, headers: Mapping[str, str], body: bytes
     ) -> httpx.Response:
         """Send a request and return the reply, of which the body is still to be read."""
-        request = httpx.Request(
-            method, url, headers=headers, content=body or None, extensions=self._extensions
+        request = httpx.Request(method, url, headers=headers, content=body or None)
+        target = request.url
+        sent = httpcore.Request(
+            method,
+            httpcore.URL(
+                scheme=target.raw_scheme,
+                host=target.raw_host,
+                port=target.port,
+                target=target.raw_path,
+            ),
+            headers=request.headers.raw,
+            content=body or None,
+            extensions=self._extensions,
         )
-        return await self._transport(request.url).handle_async_request(request)
+        with _translated():
+            reply = await self._pool(target).handle_async_request(sent)
+        return httpx.Response(reply.status, headers=reply.headers, stream=_Body(reply))
 
     async def close(self) -> None:
         """Close all connections."""
-        for transport in self._transports.values():
-            await transport.aclose()
+        for pool in self._pools.values():
+            await pool.aclose()
 
-    def _transport(self, url: httpx.URL) -> httpx.AsyncHTTPTransport:
+    def _pool(self, url: httpx.URL) -> httpcore.AsyncConnectionPool:
         proxy = proxy_of(url.scheme, url.host)
-        if proxy not in self._transports:
-            limits = httpx.Limits(max_connections=None, max_keepalive_connections=32)
-            transport = httpx.AsyncHTTPTransport(verify=tls(), limits=limits, proxy=proxy)
-            self._transports[proxy] = transport
-        return self._transports[proxy]
+        if proxy not in self._pools:
+            self._pools[proxy] = httpcore.AsyncConnectionPool(
+                ssl_context=tls(),
+                proxy=_proxy(proxy) if proxy else None,
+                max_connections=None,
+                max_keepalive_connections=32,
+                keepalive_expiry=_KEEP_S,
+                network_backend=Gathering(httpcore.AnyIOBackend()),
+            )
+        return self._pools[proxy]
+
+
+class _Body(httpx.AsyncByteStream):
+    """A reply's body, which breaks with the errors that this program knows."""
+
+    def __init__(self, reply: httpcore.Response) -> None:
+        self._reply = reply
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        with _translated():
+            async for part in self._reply.aiter_stream():
+                yield part
+
+    async def aclose(self) -> None:
+        with _translated():
+            await self._reply.aclose()
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    """Raise the errors of the lower library as those of the upper one, which names them alike."""
+    try:
+        yield
+    except _LOWER as error:
+        kind: type[httpx.TransportError] = getattr(httpx, type(error).__name__)
+        raise kind(str(error)) from error
+
+
+def _proxy(url: str) -> httpcore.Proxy:
+    """Return a proxy of the environment; its password may stand in the address."""
+    told = httpx.Proxy(url)
+    return httpcore.Proxy(
+        httpcore.URL(
+            scheme=told.url.raw_scheme,
+            host=told.url.raw_host,
+            port=told.url.port,
+            target=told.url.raw_path,
+        ),
+        auth=told.raw_auth,
+        ssl_context=tls() if told.url.scheme == "https" else None,
+    )
 
 
 @cache

@@ -21,6 +21,7 @@ from bot.gateway.asked import BYTES_PER_TOKEN
 
 _MOST_TOKENS = 10**9  # a larger count is nonsense
 _TELLING = re.compile(rb'"(?:usage|usageMetadata|error)"\s*:\s*\{|"type"\s*:\s*"error"')
+_WRITES = b'"delta"'  # stands in every event that brings a piece of an answer
 _NOTHING: Mapping[str, Any] = {}
 
 
@@ -50,6 +51,7 @@ class Meter:
         self.finished = False
         self.failure: Failed | None = None
         self._usage: dict[str, Any] = {}
+        self._begun = False  # to write, before any error
 
     def watch(self, events: bytes) -> None:
         """Take in whole events of a stream."""
@@ -60,9 +62,15 @@ class Meter:
                 continue  # the same line
             end = events.find(b"\n", hit.start())
             end = len(events) if end < 0 else end
-            line = events[events.rfind(b"\n", 0, hit.start()) + 1 : end]
+            start = events.rfind(b"\n", 0, hit.start()) + 1
+            line = events[start:end]
+            well = self.failure is None
             for told in _decoded(line.removeprefix(b"data:")):
                 self._take(told)
+            if well and self.failure is not None:
+                self._begun = self._begun or events.find(_WRITES, 0, start) >= 0
+        if self.failure is None:
+            self._begun = self._begun or _WRITES in events
 
     def read(self, body: bytes) -> bool:
         """Take in a whole reply; tell whether it is a JSON object (or a list of them)."""
@@ -76,11 +84,11 @@ class Meter:
         """Return the tokens that were used: as told, else by what was seen, else the *estimate*.
 
         What was written takes more bytes to send than a token has. An error without a word of
-        tokens is free.
+        tokens is free, unless the model had begun to write.
         """
         if self.complete:
             return _tokens(self._usage)
-        if not self._usage and self.failure is not None:
+        if not self._usage and self.failure is not None and not self._begun:
             return Tokens()
         if not self.bytes:
             return estimate

@@ -16,7 +16,6 @@ from typer.testing import CliRunner
 
 from bot.backends.registry import Registry
 from bot.cli import backends
-from bot.config.load import environment
 from bot.config.schema import BackendConfig, Configuration, SandboxConfig
 from bot.domain.answers import Answer, Ending
 from bot.domain.ports import ORDINARY, Gateway, Terms
@@ -24,6 +23,7 @@ from bot.domain.values import Secret
 from bot.gateway.chat import Chat
 from bot.simulator.model import Reply, ScriptedModel
 from bot.workspace.sandbox import Bubblewrap
+from tests.support.agents import folder, skip_without
 from tests.support.autocoder import FALLBACK_EXAMPLE
 from tests.support.bubblewrap import TOOLS, skip_without_bubblewrap
 from tests.support.gateways import running
@@ -68,13 +68,6 @@ BROUGHT = {
     ),
     ".aider.conf.yml": f"lint-cmd: {FIRED}\nauto-lint: true\n",
 }
-
-
-def folder() -> Path:
-    """Return where `make agents` puts them; REGREEN_AGENTS says another place."""
-    environ = environment()
-    cache = Path(environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser())
-    return Path(environ.get("REGREEN_AGENTS") or cache / "regreen" / "agents") / "bin"
 
 
 @dataclass
@@ -127,8 +120,7 @@ class Stage:
 @pytest.fixture(params=["codex", "claude", "gemini", "qwen", "opencode", "aider"])
 def stage(request, tmp_path):
     skip_without_bubblewrap()
-    if not (folder() / request.param).exists():
-        pytest.skip(f"{request.param} is not in {folder()}; `make agents` puts it there")
+    skip_without(request.param)
     with ScriptedModel() as model, running() as (gateway, _, _):
         yield Stage(
             request.param, model, gateway, fill(tmp_path / "tree", CALC), tmp_path / "homes"

@@ -23,7 +23,7 @@ from bot.backends.registry import BACKENDS, Registry
 from bot.backends.run import witnessed
 from bot.config.schema import BackendConfig, Configuration, SandboxConfig
 from bot.domain.answers import Answer, DrainMode, Ending
-from bot.domain.models import Api, Call, Caps, Origin, Tokens
+from bot.domain.models import Api, Call, Caps, Origin, Price, PriceOf, Tokens
 from bot.domain.ports import ORDINARY, Sandbox, Terms
 from bot.domain.values import PullRef, Purpose, Question, Remote, Secret, Usage
 from bot.gateway.chat import Chat
@@ -353,12 +353,14 @@ def test_the_gateway_counts_tokens_money_and_the_wait():
 )
 def test_the_gateway_is_told_where_a_backend_may_call(config, api, base_url):
     keyed = replace(config, api_key=Secret("k"), models=("m",), price_in=1.0, price_out=2.0)
-    grant = endpoints.grant(keyed, config.backend_type, ORIGIN, Caps(per_day_usd=1.0))
+    whole = Configuration(budget=Caps(per_day_usd=1.0), prices=(PriceOf("m*", Price(9.0, 9.0)),))
+    grant = endpoints.grant(keyed, config.backend_type, ORIGIN, whole)
     assert not isinstance(grant, Answer)
     assert (grant.api, grant.key, grant.models) == (api, Secret("k"), ("m",))
     assert grant.base_url == (base_url or "https://api.anthropic.com")
     assert grant.price == keyed.price
     assert grant.caps.per_day_usd == 1.0
+    assert (grant.price_of("m"), grant.price_of("m-2")) == (keyed.price, Price(9.0, 9.0))
 
 
 def end(config: BackendConfig, tree: Path, sandbox: Sandbox | None = None, **given) -> Answer:
@@ -584,6 +586,16 @@ def test_an_agent_gets_the_prompt_a_home_and_the_gateways_address(sandbox_for, t
     assert "Never weaken" in got
     assert "REGREEN_MODEL_KEY=sk-regreen" in got
     assert sorted(texts(tree)) == ["a.py", "got"]
+
+
+@either
+def test_what_an_agent_makes_of_its_prompts_file_is_gone(sandbox_for, tmp_path, tree):
+    script = 'for one in .regreen-prompt-*; do rm "$one"; mkdir "$one"; touch "$one/x"; done\n'
+    bin_ = program(tmp_path, script, "mender")
+    config = BackendConfig("mine", "command", "m", command="mender [prompt_file]")
+    answer = end(config, tree, sandbox_for(bin_))
+    assert answer.ending is Ending.EDITED, answer.detail
+    assert texts(tree) == {"a.py": "x = 1\n"}
 
 
 @either

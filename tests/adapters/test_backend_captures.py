@@ -268,3 +268,19 @@ def test_markers_of_json_are_sought_in_every_event():
 
 def _turn_failed(message: str) -> Finished:
     return Finished(1, f'{{"type":"turn.failed","error":{{"message":"{message}"}}}}\n', 1.0)
+
+
+@pytest.mark.parametrize("wait", ["\u00b2", "9" * 400, "1e9", "-1", "soon"])
+def test_a_wait_that_is_no_number_is_none(wait):
+    data = (
+        f'"data":{{"message":"no","statusCode":429,"responseHeaders":{{"retry-after":"{wait}"}}}}'
+    )
+    answer = read("opencode", Finished(1, f'{{"type":"error","error":{{{data}}}}}\n', 1.0))
+    assert (answer.ending, answer.retry_after_s) == (Ending.RATE_LIMITED, None)
+
+
+@pytest.mark.parametrize("count", ["9" * 400, "1.2.3", ",.,", "."])
+def test_a_count_that_is_no_number_counts_for_nothing(count):
+    output = f"Applied edit to a.py\nTokens: {count} sent, {count}k received.\n"
+    answer = read("aider", Finished(0, output, 1.0))
+    assert (answer.ending, answer.usage.input_tokens) == (Ending.EDITED, 0)

@@ -52,9 +52,10 @@ def regreen(tmp_path):
     """Run the command over a configuration; programs of tests lie in `bin`."""
     (tmp_path / "tools" / "bin").mkdir(parents=True)
 
-    def run(config, *words, **variables):
+    def run(config, *words, metadata="", **variables):
         path = tmp_path / "llm_config.toml"
         path.write_text(config)
+        (tmp_path / "provider_metadata.toml").write_text(metadata)
         env = {
             "REGREEN_CONFIG": str(path),
             "REGREEN_DATA_DIR": str(tmp_path / "data"),
@@ -88,6 +89,14 @@ def only(result):
 
 # --- list ---------------------------------------------------------------------------------------
 
+METADATA = f"""\
+[cheap.b]
+model = "m-b"
+base_url = "http://127.0.0.1:8/v1"
+api_key = "{KEY}"
+[cheap.c]
+base_url = "http://127.0.0.1:7/v1"
+"""
 LISTED = f"""\
 [backend]
 order = ["cheap", "codex"]
@@ -96,7 +105,7 @@ backend_type = "patch_worker"
 model = "m"
 api_key = "{KEY}"
 base_url = "http://user:{KEY}@127.0.0.1:9/v1?key={KEY}"
-providers = ["a", "b"]
+providers = ["a", "b", "c"]
 [backends.codex]
 model = "gpt-5"
 [backends.gemini]
@@ -116,13 +125,14 @@ planning = "plans"
 def test_a_script_reads_every_lane(regreen, tmp_path):
     skip_without_bubblewrap()
     install(tmp_path, "codex", CODEX)
-    result = regreen(LISTED, "list", "--json", AUTO_CODER_CODEX_API_KEY=KEY)
+    result = regreen(LISTED, "list", "--json", metadata=METADATA, AUTO_CODER_CODEX_API_KEY=KEY)
     assert result.exit_code == 0, result.output
     assert KEY not in result.output
     rows = {(row["name"], row["provider"]): row for row in json.loads(result.stdout)}
     assert list(rows) == [
         ("cheap", "a"),
         ("cheap", "b"),
+        ("cheap", "c"),
         ("codex", ""),
         ("gemini", ""),
         ("own", ""),
@@ -132,6 +142,12 @@ def test_a_script_reads_every_lane(regreen, tmp_path):
     assert cheap["endpoint"] == "http://127.0.0.1:9/v1"
     assert (cheap["key"], cheap["key_set"]) == (f"set by {tmp_path}/llm_config.toml:6", True)
     assert cheap["jobs"] == ["primary 1"]
+    other = rows["cheap", "b"]
+    assert (other["model"], other["endpoint"]) == ("m-b", "http://127.0.0.1:8/v1")
+    assert other["key"] == f"set by {tmp_path}/provider_metadata.toml:4"
+    third = rows["cheap", "c"]
+    assert (third["model"], third["key_set"]) == ("m", False), "a key stays with its address"
+    assert "[cheap.c] of provider_metadata.toml sets one" in third["key"]
     assert codex["jobs"] == ["primary 2", "planning 1", "drain planning (plans 1)"]
     assert codex["key"] == "set by AUTO_CODER_CODEX_API_KEY"
     assert codex["program"]["version"] == "9.8.7"
@@ -147,7 +163,8 @@ def test_a_script_reads_every_lane(regreen, tmp_path):
 def test_a_person_reads_what_is_there_and_how_to_get_what_is_not(regreen):
     shown = regreen(LISTED, "list").stdout
     assert KEY not in shown
-    assert "cheap  patch_worker, m\n  jobs     primary 1\n  lanes    cheap/a, cheap/b\n" in shown
+    assert "cheap/a  patch_worker, m\n  jobs     primary 1\n  key      set by" in shown
+    assert "cheap/c  patch_worker, m\n" in shown
     assert "  program  codex is not installed: npm install --global @openai/codex\n" in shown
     assert "  key      set by llm_config.toml:6\n" in shown
     assert "gemini  gemini, gemini-2.5-pro, disabled\n" in shown
@@ -271,6 +288,37 @@ def test_the_fallback_is_tested_with_its_own_settings(regreen, model):
     assert (told["primary"]["ok"], told["fallback"]["ok"]) == (False, True)
     hint = told["primary"]["reach"]["mend"]
     assert hint.startswith('"m" is not among them')
+
+
+LANES = """\
+[mine.good]
+base_url = "{url}"
+api_key = "sk-good"
+model = "m-good"
+[mine.bad]
+base_url = "http://127.0.0.1:9/v1"
+"""
+
+
+def test_each_lane_is_tried_by_itself(regreen, model):
+    skip_without_bubblewrap()
+    model.will_answer("m-good", MEND)
+    config, metadata = worker(model), LANES.format(url=model.url)
+    result = regreen(config, "test", "--json", metadata=metadata)
+    assert result.exit_code == 1
+    told = {one["provider"]: one for one in json.loads(result.stdout)}
+    assert {name: one["ok"] for name, one in told.items()} == {"good": True, "bad": False}
+    assert told["good"]["model"] == "m-good"
+    assert told["bad"]["reach"]["ending"] == "network"
+    assert "[mine.bad] of provider_metadata.toml" in told["bad"]["reach"]["mend"]
+    assert [call.authorization for call in model.calls] == ["Bearer sk-good"]
+
+
+def test_one_lane_is_tried_by_its_name(regreen, model):
+    skip_without_bubblewrap()
+    model.will_answer("m-good", MEND)
+    shown = regreen(worker(model), "test", "mine/good", metadata=LANES.format(url=model.url))
+    assert (shown.exit_code, shown.stdout.startswith("mine/good  ")) == (0, True), shown.output
 
 
 def test_without_an_edit_only_the_endpoint_is_asked(regreen, model, tmp_path):

@@ -7,7 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from bot.cli.config import app
-from bot.config import build, load, meanings, patterns, routing, shapes
+from bot.config import build, load, meanings, patterns, prices, routing, shapes
 from bot.config.explained import Book
 
 KEY = "sk-live-canary-0815-4711"
@@ -43,6 +43,9 @@ cheap = ["qwen"]
 idle = ["gemini"]
 [agent_drains]
 fix = "cheap"
+[prices."gpt-5.*"]
+in = 1.25
+out = 10
 [[failure_patterns]]
 type = "infra"
 pattern = "x"
@@ -110,8 +113,10 @@ def test_a_variable_stands_for_the_setting_that_it_sets(explain):
         ("task_routing.lint", None, ""),
         ("agent_chains.cheap", ["qwen"], "llm_config.toml:27"),
         ("agent_drains.fix", "cheap", "llm_config.toml:30"),
+        ("prices.gpt-5.*.out", 10.0, "llm_config.toml:33"),
+        ("prices.gpt-5.*.cache_read", None, ""),
         ("agent_chain.max_retries", 3, "default"),
-        ("failure_patterns.type", ["infra"], "llm_config.toml:31"),
+        ("failure_patterns.type", ["infra"], "llm_config.toml:34"),
     ],
 )
 def test_the_value_in_force_and_who_set_it(explain, key, value, origin):
@@ -215,6 +220,7 @@ def test_every_row_of_the_page_is_a_key_of_a_shape():
         meanings.FALLBACK: shapes.keys_of(shapes.FallbackKeys),
         "agent_chain": shapes.keys_of(shapes.AgentChainKeys),
         meanings.DRAINS: tuple(meanings_of_drains()),
+        meanings.PRICE: shapes.keys_of(prices.PriceKeys),
         meanings.FRAMEWORK: shapes.keys_of(shapes.FrameworkKeys),
         patterns.SECTION: ("type", "pattern", "confidence", "tool", "name"),
         "task_routing": routing.KINDS,

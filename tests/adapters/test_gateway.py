@@ -736,5 +736,5 @@ class TestChat:
         with opened(a_grant(model.url, caps=Caps(per_pull_usd=0.0))) as gate:
             result = self.ask(gate)
         assert isinstance(result, Failed)
-        assert result.ending is Ending.USAGE_LIMIT
+        assert result.ending is Ending.BUDGET
         assert gate.call.cap == "budget.per_pull_usd"

@@ -157,6 +157,18 @@ def test_no_bytes_upset_a_meter(noise: bytes):
         pytest.param(b"data: x\n\n" * 4000, Tokens(500, 2000), id="no more than was estimated"),
         pytest.param(line(MESSAGE), Tokens(510, len(line(MESSAGE)) // 4, 200, 300), id="begun"),
         pytest.param(line({"error": {"message": "no"}}), Tokens(), id="an error is free"),
+        pytest.param(
+            line({"type": "response.created", "response": {"usage": None}})
+            + line({"type": "response.failed", "response": {"error": {"code": "x"}}}),
+            Tokens(),
+            id="also after a greeting",
+        ),
+        pytest.param(
+            (written := line({"choices": [{"delta": {"content": "x" * 400}}]}))
+            + (broke := line({"error": {"message": "no"}})),
+            Tokens(500, len(written + broke) // 4),
+            id="but not after half an answer",
+        ),
     ],
 )
 def test_a_reply_that_broke_off_is_counted_by_what_was_seen(watched: bytes, tokens: Tokens):
@@ -203,6 +215,23 @@ def test_a_spent_subscription_is_told_from_a_short_limit():
     assert replies.refused(429, {}, body).ending is Ending.RATE_LIMITED
     assert replies.refused(429, spent, body).ending is Ending.USAGE_LIMIT
     assert replies.refused(429, spent, body).retry_after_s == 10800
+
+
+@pytest.mark.parametrize(
+    ("value", "wait"),
+    [
+        ("7", 7.0),
+        ("Fri, 02 Jan 2026 00:00:30 GMT", 30.0),
+        ("Thu, 01 Jan 2026 00:00:00 GMT", 0.0),
+        ("Fri, 02 Jan 2026 00:00:30 +99999999999999999999", None),
+        ("Fri, 02 Jan 99999 00:00:30 GMT", None),
+        ("9" * 400, None),
+        ("soon", None),
+    ],
+)
+def test_a_wait_is_read_by_the_replys_own_clock(value: str, wait: float | None):
+    headers = {"retry-after": value, "date": "Fri, 02 Jan 2026 00:00:00 GMT"}
+    assert replies.refused(429, headers, b"{}").retry_after_s == wait
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
-"""The two servers of the gateway's benchmark, each in its own process; each prints its address.
+"""The servers of the gateway's benchmark, each in its own process; each prints its address.
 
 python -m tests.benchmarks.model_server model
+python -m tests.benchmarks.model_server pipe FOLDER MODEL_URL
 python -m tests.benchmarks.model_server gateway FOLDER MODEL_URL
 """
 
@@ -9,8 +10,10 @@ import json
 import signal
 import sys
 import threading
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import uvloop
 from starlette.types import Receive, Scope, Send
@@ -25,6 +28,7 @@ from bot.store.migrate import migrate
 from tests.benchmarks.server import serve
 
 WORDS = "The test expects a sum and the function subtracts; the operator is wrong. "
+ORIGIN = Origin("run", 1, PullRef("octo/hello", 7), "1", "codex")
 PAUSE_S = 0.004  # 250 pieces in a second: several times faster than models write
 
 
@@ -76,9 +80,8 @@ def gateway(folder: Path, url: str) -> None:
     migrate(database)
     over = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: over.set())
-    origin = Origin("run", 1, PullRef("octo/hello", 7), "1", "codex")
     caps = Caps(1e6, 1e6, 1e6, 1e6, 1e6)
-    grant = Grant(origin, Api.OPENAI, url, Secret("sk-benchmark"), Price(1.25, 10.0), caps)
+    grant = Grant(ORIGIN, Api.OPENAI, url, Secret("sk-benchmark"), Price(1.25, 10.0), caps)
     server = Gateway(SqlLedger(database), SystemClock(), Silence())
     server.start()
     with server.open(grant) as door:
@@ -89,8 +92,34 @@ def gateway(folder: Path, url: str) -> None:
     database.close()
 
 
+async def pipe(folder: Path, url: str) -> None:
+    """Carry bytes between a socket and the model, without a look at them: the least a proxy does.
+
+    It stands for what any process in between costs on this machine.
+    """
+
+    async def carry(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+        while data := await source.read(65_536):
+            sink.write(data)
+            await sink.drain()
+        sink.close()
+
+    async def join(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there = urlsplit(url)
+        theirs, ours = await asyncio.open_connection(there.hostname, there.port)
+        with suppress(OSError):
+            await asyncio.gather(carry(reader, ours), carry(theirs, writer))
+
+    server = await asyncio.start_unix_server(join, folder / "pipe")
+    sys.stdout.write(f"{folder / 'pipe'}\n")
+    sys.stdout.flush()
+    await server.serve_forever()
+
+
 if __name__ == "__main__":
     if sys.argv[1] == "model":
         uvloop.run(serve(model, "off"))
+    elif sys.argv[1] == "pipe":
+        uvloop.run(pipe(Path(sys.argv[2]), sys.argv[3]))
     else:
         gateway(Path(sys.argv[2]), sys.argv[3])

@@ -25,6 +25,7 @@ HOMES = {
     "dotenv": {"bot.config.load"},
     "github": {"bot.github"},
     "h11": {"bot.workspace.fetch"},
+    "httpcore": {"bot.gateway"},
     "httpx": {"bot.gateway", "bot.github", "bot.simulator", "bot.backends"},
     "jwt": {"bot.github", "bot.simulator"},
     "matplotlib": {"bot.cli.fleet_plot"},
