@@ -311,15 +311,15 @@ def _secrets(change: Change) -> Iterator[Finding]:
     for _, line in change.added:
         starts.append(position)
         position += len(line)
-    known = {line for _, line in change.removed}
+    gone = "".join(line for _, line in change.removed)
     for secret in leaks.secrets(text):
         index = max((at for at, start in enumerate(starts) if start <= secret.begin), default=0)
-        number, line = change.added[index]
-        if line in known:  # moved, not new
+        number, _ = change.added[index]
+        if text[secret.begin : secret.end] in gone:  # moved, or its line is written otherwise
             continue
         message = f"looks like a secret: {secret.name}, {leaks.hint(text, secret)}"
         yield Finding("secret", leaks.redact(change.path), number, message)
-    before = leaks.glued("".join(line for _, line in change.removed))
+    before = leaks.glued(gone)
     for name, value in leaks.in_pieces(text):
         if value not in before:
             message = f"looks like a secret in pieces: {name}"

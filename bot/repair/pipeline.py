@@ -172,7 +172,9 @@ def _ask_for_one(state: Pass) -> Step:
 
 def _analysed(state: Pass, texts: Sequence[str], at: datetime) -> Step:
     """Reject a proved change when half of the analysts say that it does not do what was planned."""
-    verdicts = [(found[1] == "yes", text) for text in texts if (found := VERDICT.search(text))]
+    verdicts = [
+        (found[1].lower() == "yes", text) for text in texts if (found := VERDICT.search(text))
+    ]
     against = [text for yes, text in verdicts if not yes]
     if not verdicts:
         state = _noted(state, "no analyst judged the change")
@@ -224,7 +226,7 @@ def _guarded(state: Pass, ended: BackendEnded) -> Step:
     if ended.preflight is not None and not ended.preflight.approved:
         return verified(state, Verified(ended.preflight, ended.at))
     if scratch.alone(state) and attempt.backend != backends.FIXERS.name:
-        return _approved(state, ended.at)
+        return _approved(with_attempt(state, verification=None), ended.at)  # of an earlier change
     run = state.open_run
     ours = not state.found.fork  # only who may write to the repository pushes to its branches
     verify = effects.Verify(run.id, state.pull, run.head, ended.diff, state.proofs, ours)

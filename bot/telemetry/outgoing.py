@@ -77,7 +77,11 @@ class Filtered:
 
 
 class FilteredRuns(Filtered):
-    """Runs are kept clean, but for a change that waits at a gate: it goes out as proved."""
+    """Runs are kept clean, but for a change that waits for its proof or at a gate.
+
+    It goes out as proved; and where it only touches what looks like a secret, a cleaned one would
+    not even apply.
+    """
 
     def __init__(self, port: Any, clean: Clean) -> None:
         super().__init__(port, ("advance", "bump"), clean)
@@ -89,7 +93,10 @@ class FilteredRuns(Filtered):
             msgspec.structs.replace(new, diff=old.diff)
             for new, old in zip(kept.gates, run.gates, strict=True)
         )
-        self._port.save(msgspec.structs.replace(kept, gates=gates))
+        scratch = kept.scratch
+        if scratch is not None and run.scratch is not None:
+            scratch = msgspec.structs.replace(scratch, diff=run.scratch.diff)
+        self._port.save(msgspec.structs.replace(kept, gates=gates, scratch=scratch))
 
 
 class FilteredTrees(Filtered):

@@ -23,10 +23,11 @@ from bot.domain.errors import NeedsPerson
 from bot.domain.inert import scrubbed
 from bot.domain.leaks import Known
 from bot.domain.ports import Ports
-from bot.domain.values import Secret, Verification
+from bot.domain.runs import Run, RunState, Scratch
+from bot.domain.values import PullRef, RunId, Secret, Sha, Verification
 from bot.repair.guard import leaking
 from bot.runtime.codec import dump
-from bot.store.memory import MemoryAudit
+from bot.store.memory import MemoryAudit, MemoryRuns
 from bot.telemetry.outgoing import Filtered, FilteredTrees, guarded
 from tests.support.scenes import BROKEN, edit
 
@@ -165,6 +166,29 @@ def test_no_secret_of_ours_is_committed(spell):
     port = FilteredTrees(trees, str, lambda _: False)
     port.commit("o/r", "a", diff, "m", AT, None)
     assert trees.diffs[0][2] == diff
+
+
+def test_a_change_that_waits_goes_out_as_it_was_proved():
+    """A repository's own code may hold what looks like a key, near what is mended."""
+    diff = f"--- a/x\n+++ b/x\n@@ -1,2 +1,2 @@\n token = '{TOKEN}'\n-x = 1\n+x = 2\n"
+    runs = MemoryRuns()
+    named: dict[str, Any] = {field.name: runs for field in fields(Ports)}
+    run = Run(
+        id=RunId("r"),
+        pull=PullRef("o/r", 7),
+        state=RunState.WAITING_PROOF,
+        head=Sha("a" * 40),
+        generation=1,
+        started_at=AT,
+        updated_at=AT,
+        reason=f"{TOKEN} is why",
+        scratch=Scratch("regreen/verify/7-1", diff),
+    )
+    guarded(Ports(**named), lambda: (OURS,)).runs.save(run)
+    kept = runs.read(run.id)
+    assert kept is not None
+    assert kept.scratch == run.scratch
+    assert TOKEN not in kept.reason
 
 
 def test_a_key_that_is_a_word_changes_nothing():

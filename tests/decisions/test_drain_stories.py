@@ -355,6 +355,7 @@ def test_analysts_see_the_proved_change_and_the_plan():
         (("the VERDICT: no is mine",), True, "no analyst judged the change"),
         (("hm", NO), False, ""),
         (("hm", YES), True, "1 of 1 analysts agree"),
+        (("Verdict: YES",), True, "1 of 1 analysts agree"),
     ],
 )
 def test_half_of_the_analysts_reject_and_the_unreadable_do_not_count(words, pushed, noted):

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from bot.config.schema import GuardPolicy
 from bot.domain.leaks import secrets
-from bot.repair.guard import RULES, changed, diff_fingerprint, examine, redact
+from bot.repair.guard import RULES, changed, diff_fingerprint, examine, leaking, redact
 
 POLICY = GuardPolicy()
 
@@ -152,6 +152,18 @@ def test_redaction_is_stable_in_any_surroundings(text, token):
 def test_a_secret_that_only_moves_is_not_new():
     line = TOKENS["github"]
     assert "secret" not in rules(edit("a.py", added=line, removed=line))
+
+
+def test_nor_is_one_whose_line_is_only_written_otherwise():
+    old, new = (f"key = {mark}{TOKENS['github']}{mark}" for mark in "'\"")
+    assert "secret" not in rules(edit("a.py", added=new, removed=old))
+    assert leaking(edit("a.py", added=new, removed=old)) == ()
+
+
+def test_a_new_key_in_the_frame_of_an_old_one_is_new():
+    frame = "-----BEGIN RSA PRIVATE KEY-----\n{}\n-----END RSA PRIVATE KEY-----"
+    old, new = frame.format("MIIEpAIBAAKCAQEA1"), frame.format("MIIEpAIBAAKCAQEA2")
+    assert "secret" in rules(edit("a.pem", added=new, removed=old))
 
 
 # --- paths and kinds of files -------------------------------------------------------------------

@@ -175,6 +175,20 @@ def test_a_change_that_fails_its_preflight_costs_no_verification():
     assert world.run.attempts[0].result is Result.PATCH_APPLIED
 
 
+def test_what_an_earlier_change_failed_is_not_said_of_the_one_that_the_checks_judge():
+    policy = a_policy(
+        gatekeeper=GatekeeperPolicy(preflight=True, verify=Verify.CI),
+        qa=QaPolicy(enabled=True, max_iterations=1),
+        reviewers=(ANN,),
+        review=ReviewPolicy(mode=ReviewMode.GATE),
+    )
+    world = Early(policy=policy, diffs=[DIFF, OTHER], opinions={"ann": YES})
+    world.play()
+    assert world.state() is RunState.WAITING_PROOF
+    proof = world.run.attempts[0].verification
+    assert (proof.approved, proof.stage, proof.results) == (True, Stage.GATEKEEPER, ())
+
+
 def test_without_the_setting_there_is_none():
     world = World()
     world.play()
