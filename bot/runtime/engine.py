@@ -17,6 +17,9 @@ from bot.domain.ports import Node
 from bot.runtime.codec import dump
 from bot.runtime.workflows import EVENTS, PULLS, Repairs
 
+# Not changed with the machine: work of another version would never be recovered, and a pass of it
+# would hold its pull request's queue for ever. One whose recorded outcomes fit no more ends in an
+# error, and the sweep begins anew.
 VERSION = "regreen-1"
 POLL_S = 0.25  # a queue is looked at this often: 0.11-0.15 s to begin, some 2 % of a core
 # Most of these only wait, for a limit of one installation perhaps, which must not hold up others;
