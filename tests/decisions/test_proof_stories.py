@@ -186,6 +186,7 @@ def test_what_an_earlier_change_failed_is_not_said_of_the_one_that_the_checks_ju
     world.play()
     assert world.state() is RunState.WAITING_PROOF
     proof = world.run.attempts[0].verification
+    assert proof is not None
     assert (proof.approved, proof.stage, proof.results) == (True, Stage.GATEKEEPER, ())
 
 
