@@ -58,7 +58,8 @@ def test_sockets_of_the_host_are_not_shown(tmp_path):
 CALLS = {
     "hypervisor": "socket.socket(40, socket.SOCK_STREAM)",  # made only, never connected
     "key ring": "assert libc.syscall(NUMBER['keyctl'], 0, -3, 0) >= 0",  # that of the session
-    "ring": "assert libc.syscall(NUMBER['io_uring_setup'], 4, ctypes.create_string_buffer(120)) >= 0",
+    "ring": "made = ctypes.create_string_buffer(120)\n"
+    "assert libc.syscall(NUMBER['io_uring_setup'], 4, made) >= 0",
 }
 PREPARED = """
 import ctypes, platform, socket

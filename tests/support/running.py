@@ -114,7 +114,7 @@ class Regreen:
                 cwd=Path(__file__).parents[2],
             )
         if ready:
-            self.wait_for(self.ready, 180, "the server to be ready")
+            self.wait_for(self.ready, 90, "the server to be ready")
 
     def ready(self) -> bool:
         assert self.process is not None
