@@ -200,7 +200,13 @@ class Gatekeeper(Protocol):
         ground: Ground = ...,
     ) -> Sequence[CommandResult]: ...
     def tests(
-        self, tree: Path, commands: Sequence[Command], stop: Callable[[], bool], *, ran: bool
+        self,
+        tree: Path,
+        commands: Sequence[Command],
+        stop: Callable[[], bool],
+        ground: Ground = ...,
+        *,
+        ran: bool,
     ) -> Sequence[Counted]: ...
     def record(self, run: str, verification: Verification, at: datetime) -> str: ...
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from bot.domain import effects
 from bot.domain.ports import Ports
-from bot.domain.values import CommandResult, Counted, Remote
+from bot.domain.values import CommandResult, Counted, Ground, Remote
 from bot.repair.counted import fewer
 
 
@@ -20,7 +20,8 @@ def changed(
     failed = any(not one.passed and not one.allow_fail for one in results)
     if failed or not results or stop():
         return None
-    return ports.gatekeeper.tests(tree, effect.commands, stop, ran=True)
+    ground = Ground(effect.pull.repo)  # what ran in this tree is not trusted
+    return ports.gatekeeper.tests(tree, effect.commands, stop, ground, ran=True)
 
 
 def weakened(
@@ -34,5 +35,6 @@ def weakened(
     if after is None:
         return ()
     with ports.trees.open(effect.pull.repo, effect.head, remote) as tree:
-        before = ports.gatekeeper.tests(tree.path, effect.commands, stop, ran=False)
+        ground = Ground(effect.pull.repo, effect.trusted)
+        before = ports.gatekeeper.tests(tree.path, effect.commands, stop, ground, ran=False)
     return fewer(before, after)

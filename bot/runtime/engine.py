@@ -26,7 +26,6 @@ POLL_S = 0.25  # a queue is looked at this often: 0.11-0.15 s to begin, some 2 %
 # what costs is counted where it is done (`Repairs`).
 EVENTS_AT_ONCE = 200
 PASSES_AT_ONCE = 50
-RETENTION_S = 7 * 86_400.0
 DELETE_AT_ONCE = 500
 
 log = structlog.get_logger("regreen")

@@ -29,6 +29,7 @@ from bot.domain.values import (
     CheckKind,
     CheckState,
     FailingStep,
+    Ground,
     PullRef,
     Record,
 )
@@ -292,7 +293,8 @@ class Interpreter:
             diff = tree.diff() if answer.ending is Ending.EDITED else ""
             whole = len(diff) <= LONGEST_DIFF
             proofs = effect.preflight if whole else ()
-            early = self._prover.preflight(effect.run, tree.path, diff, proofs, stop)
+            ground = Ground(pull.repo)  # a model wrote this tree: it may use what is stored
+            early = self._prover.preflight(effect.run, tree.path, diff, proofs, stop, ground=ground)
         if len(diff) > LONGEST_DIFF:
             size = f"it changed {len(diff) // 1000} kB, more than a mend may be"
             answer, diff = msgspec.structs.replace(answer, ending=Ending.INVALID, detail=size), ""

@@ -33,6 +33,7 @@ from bot.runtime import counting
 LOGS_READ = 3  # failing checks on a scratch branch whose logs are read
 _EXCERPT = 4_000  # characters of such a log
 
+NOWHERE = Ground()
 Stop = Callable[[], bool]
 
 
@@ -71,12 +72,19 @@ class Prover:
         return effects.Verified(verdict, at)
 
     def preflight(
-        self, run: str, tree: Path, diff: str, commands: Sequence[Command], stop: Stop
+        self,
+        run: str,
+        tree: Path,
+        diff: str,
+        commands: Sequence[Command],
+        stop: Stop,
+        *,
+        ground: Ground = NOWHERE,
     ) -> Verification | None:
         """Run the commands in the tree of the backend, once its change was taken from there."""
         if not commands or not diff.strip():
             return None
-        results = self._ports.gatekeeper.verify(tree, commands, stop)
+        results = self._ports.gatekeeper.verify(tree, commands, stop, ground)
         reason = "superseded" if stop() else ""
         key = diff_fingerprint(diff)
         return self._judged(run, key, results, reason, Stage.PREFLIGHT)[0]

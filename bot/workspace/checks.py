@@ -51,10 +51,25 @@ class LocalGatekeeper:
         return results
 
     def tests(
-        self, tree: Path, commands: Sequence[Command], stop: Callable[[], bool], *, ran: bool
+        self,
+        tree: Path,
+        commands: Sequence[Command],
+        stop: Callable[[], bool],
+        ground: Ground = NOWHERE,
+        *,
+        ran: bool,
     ) -> Sequence[Counted]:
-        """Return the tests that the commands would run; none where nobody can tell."""
-        return self._collector.tests(tree, commands, stop, ran=ran)
+        """Return the tests that the commands would run; none where nobody can tell.
+
+        The tree is set up for it, also when *ran*: the home folder of that set-up is gone. Where it
+        fails, the runners are asked all the same.
+        """
+        collector = self._collector
+        first = [command for command in commands if command.name == SETUP]
+        rest = [command for command in commands if command.name != SETUP]
+        needed = first if collector.asks(tree, rest, ran=ran) else ()
+        with self._setup.ready(tree, needed, stop, ground) as ready:
+            return collector.tests(tree, rest, stop, ready.kit, ran=ran)
 
     def run(
         self, tree: Path, command: Command, stop: Callable[[], bool], kit: Kit = NO_KIT

@@ -288,7 +288,10 @@ def _wanted(request: h11.Request) -> Place:
     target = request.target.decode("ascii", "replace")
     if request.method == b"CONNECT":
         return place(target, 443)
-    at = urlsplit(target)
+    try:
+        at = urlsplit(target)
+    except ValueError as error:  # such as a bracket that is not closed
+        raise Refused(f"{target[:80]!r} names no host") from error
     if at.scheme != "http" or not at.netloc:
         raise Refused("only http:// is fetched in the open; other schemes take CONNECT")
     if "@" in at.netloc:

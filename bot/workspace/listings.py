@@ -1,7 +1,7 @@
 """How each test runner is asked for its tests, and how its answer is read.
 
 A listing is a shell text made of the project's own command, so that it finds what that command
-would run. It leaves its answer in the home folder that only it has. Python's, Go's and Rust's
+would run. It leaves its answer in the folder that `$REGREEN_TESTS` names. Python's, Go's and Rust's
 runners list without running; jest and vitest are run, for they tell of skips only then; what writes
 JUnit XML is run as it is.
 """
@@ -19,6 +19,7 @@ PRINTED = "printed.txt"
 IGNORED = "ignored.txt"
 REPORT = "report.json"
 GUESTS = "guests"
+WHERE = "REGREEN_TESTS"  # the variable that names the folder of a listing, inside its sandbox
 
 PYTEST = re.compile(r"\b(py\.test|pytest)\b")
 UNITTEST = re.compile(r"-m unittest\b")
@@ -64,12 +65,12 @@ def listings(command: str, package_json: str = "") -> tuple[Listing, ...]:
     found: list[Listing] = []
     if PYTEST.search(text):
         variables = (
-            f'export PYTHONPATH="$HOME/{GUESTS}${{PYTHONPATH:+:$PYTHONPATH}}" '
+            f'export PYTHONPATH="${WHERE}/{GUESTS}${{PYTHONPATH:+:$PYTHONPATH}}" '
             'PYTEST_ADDOPTS="$PYTEST_ADDOPTS --collect-only -q -p regreen_tests"'
         )
         found.append(Listing(Runner.PYTHON, f"{variables}\n{text}"))
     if UNITTEST.search(text):
-        listed = UNITTEST.sub(lambda _: f'"$HOME/{GUESTS}/regreen_tests.py"', text)
+        listed = UNITTEST.sub(lambda _: f'"${WHERE}/{GUESTS}/regreen_tests.py"', text)
         found.append(Listing(Runner.PYTHON, listed))
     if GO.search(text):
         found.append(Listing(Runner.GO, _printed(GO.sub("go test -list .", text), PRINTED)))
@@ -86,7 +87,7 @@ def listings(command: str, package_json: str = "") -> tuple[Listing, ...]:
 
 
 def _printed(script: str, name: str) -> str:
-    return f'(\n{script}\n) > "$HOME/{name}" 2>&1'
+    return f'(\n{script}\n) > "${WHERE}/{name}" 2>&1'
 
 
 def _cargo(words: str, flags: str) -> str:
@@ -97,7 +98,7 @@ def _cargo(words: str, flags: str) -> str:
 def _node(text: str, package_json: str) -> str:
     """Return the text with jest or vitest made to report in JSON; empty when neither is there."""
     for pattern, flags in ((JEST, "--json --outputFile"), (VITEST, "--reporter=json --outputFile")):
-        told = f'{flags}="$HOME/{REPORT}"'
+        told = f'{flags}="${WHERE}/{REPORT}"'
         if pattern.search(text):
             return pattern.sub(lambda one, told=told: f"{one[0].rstrip()} {told}", text)  # type: ignore[misc]  # bound now, not when called
         if SCRIPT.search(text) and pattern.search(_script(package_json)):

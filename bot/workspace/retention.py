@@ -82,7 +82,8 @@ class Retention:
         if not dry:
             for one in out:
                 _unlink(self._root, Path(one.path))
-        left = [one for one in files if one not in out]
+        gone = set(out)  # there may be very many
+        left = [one for one in files if one not in gone]
         return Pruned(kind, out, len(left), sum(one.size for one in left))
 
 

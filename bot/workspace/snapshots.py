@@ -85,8 +85,14 @@ class Snapshots:
         yield False
 
     def keep(self, repo: str, key: str, made: Path) -> bool:
-        """Move what was made to its place; False when it is too large. For who is `making` it."""
-        size = _size(made)
+        """Move what was made to its place; False when it is too large, or shut against a look.
+
+        For who is `making` it.
+        """
+        try:
+            size = _size(made)
+        except PermissionError:  # a set-up may make folders that nobody may enter
+            return False
         if size > self._most:
             return False
         (made / "size").write_text(str(size))

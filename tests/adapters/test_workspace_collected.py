@@ -11,8 +11,9 @@ from bot.config.schema import SandboxConfig
 from bot.domain.values import Command, Counted
 from bot.repair.counted import fewer
 from bot.workspace import listings
+from bot.workspace.checks import LocalGatekeeper
 from bot.workspace.collected import Collector
-from bot.workspace.sandbox import Bubblewrap
+from bot.workspace.sandbox import Bubblewrap, NoSandbox
 from bot.workspace.toolpath import host_path
 from tests.support.bubblewrap import TOOLS, skip_without_bubblewrap
 from tests.support.sandboxes import PlainSandbox
@@ -116,8 +117,43 @@ def pytest_collection_modifyitems(items):
 def test_an_answer_is_not_read_through_a_link(collector, tmp_path):
     (tmp_path / "outside.jsonl").write_text(json.dumps({"id": "secret"}))
     tree = put(tmp_path / "tree", {"test_a.py": "def test_a(): pass\n"})
-    command = f"ln -s {tmp_path}/outside.jsonl $HOME/counted.jsonl; pytest"
+    command = f"ln -s {tmp_path}/outside.jsonl $REGREEN_TESTS/counted.jsonl; pytest"
     assert counted(collector, tree, command) == []
+
+
+def test_an_answer_is_not_read_from_another_folder(tmp_path):
+    """With its own home the listing may put a link where our folder was."""
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "outside/counted.jsonl").write_text(json.dumps({"id": "secret"}))
+    tree = put(tmp_path / "tree", {"test_a.py": "def test_a(): pass\n"})
+    collector = Collector(NoSandbox(SandboxConfig(driver="none"), f"{TOOLS}:{host_path()}"))
+    swap = f"rm -r $REGREEN_TESTS; ln -s {tmp_path}/outside $REGREEN_TESTS; true || pytest"
+    assert counted(collector, tree, swap) == []
+
+
+def test_what_a_set_up_puts_in_its_home_is_there(tmp_path):
+    skip_without_bubblewrap()
+    sandbox = Bubblewrap(SandboxConfig(), f"{TOOLS}:{host_path()}")
+    gatekeeper = LocalGatekeeper(sandbox, tmp_path / "data")
+    setup = "mkdir ~/lib && echo 'SUM = 2' > ~/lib/installed.py"
+    proof = [
+        Command("setup", setup),
+        Command("test", "PYTHONPATH=~/lib:$PYTHONPATH python -m pytest -q"),
+    ]
+    tests = "import installed\n\n\ndef test_a():\n    assert installed.SUM == 2\n"
+    tree = put(tmp_path / "tree", {"test_a.py": tests})
+    for ran in (False, True):
+        found = gatekeeper.tests(tree, proof, never, ran=ran)
+        assert found == (Counted("test_a.py::test_a", asserts=1),)
+
+
+def test_reports_that_lie_there_need_no_set_up(tmp_path):
+    sandbox = PlainSandbox()
+    gatekeeper = LocalGatekeeper(sandbox, tmp_path / "data")
+    proof = [Command("setup", "exit 1"), Command("test", "mvn test")]
+    tree = put(tmp_path / "tree", {"target/surefire-reports/TEST-a.xml": REPORT})
+    assert len(gatekeeper.tests(tree, proof, never, ran=True)) == 2
+    assert sandbox.ran == []
 
 
 def test_rust_tells(collector, tmp_path):
@@ -163,14 +199,18 @@ NODE = '{"scripts": {"test": "%s"}}'
 @pytest.mark.parametrize(
     ("command", "script", "asked"),
     [
-        ("npx jest src", "", 'npx jest src --json --outputFile="$HOME/report.json"'),
-        ("npm test", "jest", 'npm test -- --json --outputFile="$HOME/report.json"'),
-        ("npm test -- -i", "jest", 'npm test -- -i --json --outputFile="$HOME/report.json"'),
-        ("yarn test", "jest", 'yarn test --json --outputFile="$HOME/report.json"'),
+        ("npx jest src", "", 'npx jest src --json --outputFile="$REGREEN_TESTS/report.json"'),
+        ("npm test", "jest", 'npm test -- --json --outputFile="$REGREEN_TESTS/report.json"'),
+        (
+            "npm test -- -i",
+            "jest",
+            'npm test -- -i --json --outputFile="$REGREEN_TESTS/report.json"',
+        ),
+        ("yarn test", "jest", 'yarn test --json --outputFile="$REGREEN_TESTS/report.json"'),
         (
             "npm ci && npm run test",
             "vitest run",
-            'npm ci ; npm run test -- --reporter=json --outputFile="$HOME/report.json"',
+            'npm ci ; npm run test -- --reporter=json --outputFile="$REGREEN_TESTS/report.json"',
         ),
         ("npm test", "mocha", None),
         ("npm test", "\\ud800", None),

@@ -208,7 +208,15 @@ def test_nothing_is_sent_out_by_plain_http(web, visit, method, headers, told):
 
 @pytest.mark.parametrize(
     "url",
-    ["/page", "ftp://a.example/", "https://pypi.org/", "http://u:p@pypi.org/", "http:///x", "*"],
+    [
+        "/page",
+        "ftp://a.example/",
+        "https://pypi.org/",
+        "http://u:p@pypi.org/",
+        "http:///x",
+        "*",
+        "http://[x/",
+    ],
 )
 def test_other_forms_are_refused(visit, url):
     assert status(get(visit.socket, url)) == 403

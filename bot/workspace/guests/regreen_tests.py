@@ -2,9 +2,9 @@
 
 Imported by pytest it is a plugin (`-p regreen_tests`, with `--collect-only`); run as a program it
 is `python -m unittest` that runs nothing. Either way each test becomes a line of JSON in
-`$HOME/counted.jsonl`: its id, whether it is skipped or expected to fail, and how many assertions
-its source holds (null when its source cannot be read). It imports nothing of ours and works with
-Python 3.8 and newer, for it is the project's version that runs it.
+`counted.jsonl`, beside this file's folder: its id, whether it is skipped or expected to fail, and
+how many assertions its source holds (null when its source cannot be read). It imports nothing of
+ours and works with Python 3.8 and newer, for it is the project's version that runs it.
 """
 
 import ast
@@ -81,7 +81,9 @@ def _of(case: unittest.TestCase) -> Told:
 
 
 def _tell(tests: Iterable[Told]) -> None:
-    with (Path.home() / "counted.jsonl").open("a", encoding="utf-8") as file:
+    with (Path(__file__).resolve().parents[1] / "counted.jsonl").open(
+        "a", encoding="utf-8"
+    ) as file:
         for identity, skipped, asserts in tests:
             json.dump({"id": identity, "skipped": skipped, "asserts": asserts}, file)
             file.write("\n")
