@@ -74,7 +74,7 @@ def files(row: int) -> list[Path]:
     return sorted(HERE.glob(f"test_row_{row:02}_*.py"))
 
 
-def tests(path: Path) -> set[str]:
+def names_in(path: Path) -> set[str]:
     tree = ast.parse(path.read_text(encoding="utf-8"))
     return {
         one.name
@@ -95,7 +95,7 @@ def _numbered(path: Path) -> re.Match[str] | None:
 
 @pytest.mark.parametrize("row", ROWS)
 def test_a_row_is_attacked_and_the_attack_succeeds_without_its_control(row):
-    named = [tests(path) for path in files(row)]
+    named = [names_in(path) for path in files(row)]
     assert named
     shown = {**OFF, **OTHERWISE}[row]
     assert any(shown in one for one in named)
