@@ -5,7 +5,7 @@ process, which is the default and all that a SQLite database allows.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from enum import StrEnum
@@ -14,6 +14,7 @@ from importlib.metadata import version
 
 import structlog
 from starlette.applications import Starlette
+from starlette.routing import Route
 
 from bot.backends import endpoints
 from bot.backends.registry import Registry, kind
@@ -23,8 +24,8 @@ from bot.config.schema import Configuration, SandboxConfig, Server
 from bot.config.watch import Watched
 from bot.domain.errors import ConfigError
 from bot.domain.models import Grant, Origin
-from bot.domain.ports import Clock, Node, Ports, Sandbox
-from bot.domain.values import PullRef
+from bot.domain.ports import Audit, Clock, Node, Ports, Runs, Sandbox
+from bot.domain.values import PullRef, Secret
 from bot.gateway.chat import Chat
 from bot.gateway.probe import HttpProbes
 from bot.gateway.server import Gateway
@@ -54,6 +55,7 @@ from bot.telemetry.outgoing import guarded
 from bot.web.api import approvals, classify, engine_settings
 from bot.web.api import runs as run_routes
 from bot.web.app import Application, application
+from bot.web.refusals import Refusals
 from bot.web.webhooks import Webhooks
 from bot.workspace import sandbox as sandboxes
 from bot.workspace.artifacts import SandboxFacts
@@ -215,8 +217,15 @@ def build(
         else _worker(server, ports, watched, database, sandbox, gateway, upkeep)
     )
     inbox = Inbox(ports.deliveries, arrived=worker.dispatcher.arrived if worker else lambda: None)
+    refusals = Refusals(ports.audit, clock)
     web = application(
-        Webhooks(inbox, secrets=server.webhook_secrets, clock=clock, telemetry=telemetry),
+        Webhooks(
+            inbox,
+            secrets=server.webhook_secrets,
+            clock=clock,
+            telemetry=telemetry,
+            refusals=refusals,
+        ),
         health={
             "database": database.reach,
             "migrations": lambda: pending(database),
@@ -225,16 +234,35 @@ def build(
         },
         metrics=telemetry.render,
         lifespan=_lifespan(inbox, worker, trees, database, github),
-        routes=(
-            *classify.routes(server.api_token, clock),
-            *run_routes.routes(server.api_token, read_run=runs.read, inbox=inbox, clock=clock),
-            *approvals.routes(server.api_token, by_gate=runs.by_gate, inbox=inbox, clock=clock),
-            *engine_settings.routes(
-                server.api_token, EngineFile(server.config_path, environment()), ports.audit
-            ),
+        routes=api_routes(
+            server.api_token,
+            runs=runs,
+            inbox=inbox,
+            clock=clock,
+            file=EngineFile(server.config_path, environment()),
+            audit=ports.audit,
         ),
+        refusals=refusals,
     )
     return App(web, database, ports, github, worker)
+
+
+def api_routes(
+    token: Secret | None,
+    *,
+    runs: Runs,
+    inbox: Inbox,
+    clock: Clock,
+    file: EngineFile,
+    audit: Audit,
+) -> Sequence[Route]:
+    """Return every route of the API, or none without a *token* that callers must bear."""
+    return (
+        *classify.routes(token, clock),
+        *run_routes.routes(token, read_run=runs.read, inbox=inbox, clock=clock),
+        *approvals.routes(token, by_gate=runs.by_gate, inbox=inbox, clock=clock),
+        *engine_settings.routes(token, file, audit),
+    )
 
 
 def _worker(
@@ -266,6 +294,7 @@ def _worker(
         lambda event, body: payloads.parse(event, body, app_id=server.app_id),
         engine.take,
         ports.telemetry,
+        ports.audit,
     )
     sweeper = Sweeper(
         ports,

@@ -354,10 +354,10 @@ def issue_comment(body: bytes, known: Known) -> Event | Unused:
     author = comment.user
     if author is None:
         return Unused("the comment's author is gone")
-    if _unwelcome(author, known) or _unwelcome(payload.sender, known):
-        return Unused(f"{author.login} is a bot")
     if not comment.body or not COMMAND.match(f"\n{comment.body}"):
         return Unused("the comment is not a command")
+    if _unwelcome(author, known) or _unwelcome(payload.sender, known):
+        return Unused(f"{author.login} is a bot", refused=True)
     pull = PullRef(payload.repository.full_name, payload.issue.number)
     return CommandGiven(pull, comment.id, author.login, author.id, comment.body)
 
@@ -450,7 +450,7 @@ def _pressed(
     if known.app_id and not _ours(check.app, known):
         return Unused("the check belongs to another App")
     if _unwelcome(payload.sender, known):
-        return Unused(f"{payload.sender.login} is a bot")
+        return Unused(f"{payload.sender.login} is a bot", refused=True)
     pull = _attached(payload.repository, check)
     if pull is None and isinstance(check, CheckRun) and _ours(check.app, known):
         pull = _named(payload.repository, check.external_id or "")

@@ -109,6 +109,10 @@ Event = (
 
 
 class Unused(Variant, frozen=True):
-    """A genuine delivery that asks nothing of us, and why."""
+    """A genuine delivery that asks nothing of us, and why.
+
+    `refused` says that it did ask, and that who asked may not.
+    """
 
     reason: str
+    refused: bool = False

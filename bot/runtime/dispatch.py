@@ -12,7 +12,7 @@ import structlog
 
 from bot.domain.errors import BotError, Broken
 from bot.domain.events import ChecksChanged, CommandGiven, Event, Unused
-from bot.domain.ports import Deliveries, Delivery, Telemetry
+from bot.domain.ports import Audit, Deliveries, Delivery, Telemetry
 
 BATCH = 100
 PAUSE_S = 5.0  # after a failure of the store or the engine
@@ -28,12 +28,18 @@ class Dispatcher:
     """Reads the inbox until it is stopped; `arrived` wakes it at once, from any thread."""
 
     def __init__(
-        self, deliveries: Deliveries, parse: Parse, take: Take, telemetry: Telemetry
+        self,
+        deliveries: Deliveries,
+        parse: Parse,
+        take: Take,
+        telemetry: Telemetry,
+        audit: Audit | None = None,
     ) -> None:
         self._deliveries = deliveries
         self._parse = parse
         self._take = take
         self._telemetry = telemetry
+        self._audit = audit
         self._woken = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -107,6 +113,12 @@ class Dispatcher:
         else:
             if isinstance(event, Unused):
                 state, note = "ignored", event.reason
+                if event.refused and self._audit is not None:
+                    detail = {"event": delivery.event, "reason": note}
+                    key = f"{delivery.guid}:refused"
+                    await asyncio.to_thread(
+                        self._audit.append, key, "command.refused", delivery.guid, detail
+                    )
             elif (hint := _hint(event)) in seen:
                 state, note = "ignored", "an equal event is being looked at"
             else:

@@ -43,6 +43,7 @@ from bot.domain.ports import Ports
 from bot.domain.runs import Request, Run, Wish
 from bot.domain.values import PullRef, RunId, Variant
 from bot.repair import machine
+from bot.runtime.accounting import refused
 from bot.runtime.codec import dump, load
 from bot.runtime.facts import about, gather
 from bot.runtime.interpreter import Interpreter
@@ -122,10 +123,13 @@ class Repairs(DBOSConfiguredInstance):
 
         def decide() -> tuple[Decision, ...]:
             events = about(hint, self._ports.pulls, self._ports.runs)
-            return tuple(
+            decided = tuple(
                 handlers.decide(one, gather(one, handlers.needs(one), self._ports))
                 for one in events
             )
+            for one, answer in zip(events, decided, strict=True):
+                refused(one, answer, self._ports.audit, key=DBOS.workflow_id or "")
+            return decided
 
         return await self._shielded(decide, lambda reason: (Decision(Ignore(reason)),))
 

@@ -3,6 +3,9 @@
 /healthz   the process answers
 /readyz    it can do its work: every check passed in gives no reason against it
 /metrics   for Prometheus
+
+There is no page for a browser and no cookie. Every answer says so in its headers all the same, and
+nothing is ever redirected.
 """
 
 import asyncio
@@ -12,27 +15,56 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
-from starlette.types import ASGIApp, Lifespan, Receive, Scope, Send
+from starlette.types import ASGIApp, Lifespan, Message, Receive, Scope, Send
 
+from bot.web.refusals import Refusals
 from bot.web.webhooks import PATH, Webhooks
 
 HealthCheck = Callable[[], str]  # why this part is not ready, or nothing; may block
 CHECK_DEADLINE_S = 5.0
+UNAUTHORIZED = 401
+HEADERS = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+    (b"referrer-policy", b"no-referrer"),
+)
 
 
 class Application:
     """The ASGI application."""
 
-    def __init__(self, webhooks: Webhooks, rest: ASGIApp) -> None:
+    def __init__(
+        self, webhooks: Webhooks, rest: Starlette, refusals: Refusals | None = None
+    ) -> None:
         self._webhooks = webhooks
-        self._rest = rest
+        self._rest: ASGIApp = rest
+        self._refusals = refusals
+        self.routes = tuple(rest.routes)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Hand webhooks to their endpoint and everything else to the router."""
         if scope["type"] == "http" and scope["path"] == PATH:
             await self._webhooks(scope, receive, send)
+        elif scope["type"] == "http":
+            await self._dressed(scope, receive, send)
         else:
             await self._rest(scope, receive, send)
+
+    async def _dressed(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer with our headers; a call without the token is an audit event."""
+        status = 0
+
+        async def dressed(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [*message["headers"], *HEADERS]
+            await send(message)
+
+        await self._rest(scope, receive, dressed)
+        if status == UNAUTHORIZED and self._refusals is not None:
+            detail = {"path": scope["path"], "method": scope["method"]}
+            await self._refusals.note("api.refused", "/api", "unauthorized", detail)
 
 
 def application(
@@ -42,6 +74,7 @@ def application(
     metrics: Callable[[], tuple[bytes, str]],
     lifespan: Lifespan[Starlette] | None = None,
     routes: Sequence[BaseRoute] = (),
+    refusals: Refusals | None = None,
 ) -> Application:
     """Put the application together; *metrics* renders a page and its content type."""
 
@@ -63,7 +96,9 @@ def application(
         Route("/readyz", readyz),
         Route("/metrics", metrics_page),
     ]
-    return Application(webhooks, Starlette(routes=[*ours, *routes], lifespan=lifespan))
+    rest = Starlette(routes=[*ours, *routes], lifespan=lifespan)
+    rest.router.redirect_slashes = False  # it would redirect to whatever host was asked for
+    return Application(webhooks, rest, refusals)
 
 
 async def _reason(check: HealthCheck) -> str:

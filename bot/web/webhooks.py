@@ -27,6 +27,7 @@ from bot.domain.errors import BotError, Broken, ConfigError, TryLater
 from bot.domain.ports import Clock, Delivery, Telemetry
 from bot.domain.values import Secret
 from bot.web.envelopes import ENVELOPES, action
+from bot.web.refusals import Refusals
 from bot.web.signature import genuine
 from handlers.payloads import OWN_PREFIX
 
@@ -74,6 +75,7 @@ class Webhooks:
         secrets: Sequence[Secret],
         clock: Clock,
         telemetry: Telemetry,
+        refusals: Refusals | None = None,
         read_deadline_s: float = READ_DEADLINE_S,
     ) -> None:
         self._secrets = tuple(secret.reveal().encode() for secret in secrets)
@@ -82,6 +84,7 @@ class Webhooks:
         self._inbox = inbox
         self._clock = clock
         self._telemetry = telemetry
+        self._refusals = refusals
         self._read_deadline_s = read_deadline_s
         self._held_bytes = 0
 
@@ -99,10 +102,16 @@ class Webhooks:
         except Refused as refused:
             self._count(event, refused.outcome)
             await _refuse(refused, receive, send)
+            await self._audited(event, refused)
             return
         self._count(event, text or "accepted")
         await _answer(send, 202, text)
         self._telemetry.took("intake", timedelta(seconds=time.perf_counter() - began))
+
+    async def _audited(self, event: str, refused: Refused) -> None:
+        if self._refusals is not None and refused.outcome != "unavailable":
+            detail = {"event": event, "reason": refused.text}
+            await self._refusals.note("delivery.refused", PATH, refused.outcome, detail)
 
     async def _accept(self, headers: dict[bytes, bytes], body: bytes) -> str:
         """Store the delivery and return what is answered, or raise `Refused`."""

@@ -80,3 +80,8 @@ FORBIDDEN = [
 @pytest.mark.parametrize(("verb", "path", "body"), FORBIDDEN)
 def test_what_would_let_it_approve_itself_is_refused(github, verb, path, body):
     assert asked(github, WORK, verb, path, body) == 403
+
+
+def test_with_more_permissions_it_would_not_be(github):
+    """Merging needs no more than the push's own permission: the working token has it not."""
+    assert asked(github, {**WORK, "contents": "write"}, "PUT", "/pulls/1/merge", {}) != 403

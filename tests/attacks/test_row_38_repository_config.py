@@ -12,10 +12,12 @@ import pytest
 from bot.domain.errors import ConfigError
 from bot.domain.runs import RunState
 from bot.domain.values import Sha
+from bot.repair import repository
 from bot.repair.commands import commands_for
 from bot.repair.repository import MAX_BYTES
 from bot.workspace.git import Git
 from bot.workspace.worktree import GitTrees
+from tests.support.controls import switched_off
 from tests.support.origins import Origin
 from tests.support.stories import World, a_check, a_pull
 
@@ -86,3 +88,10 @@ def test_a_file_that_is_too_large_is_not_taken_for_none(tmp_path):
     trees.close()
     with pytest.raises(ConfigError, match="larger than 64 KB"):
         commands_for(found[path], {}, ["true"])
+
+
+def test_without_the_bounds_it_would_be_read():
+    large = BOMBS["large"] + "\n[commands]\ntest = 'make'\n"
+    with switched_off(repository, "MAX_BYTES", 2**30):
+        (command,) = commands_for(large, {}, ["true"])
+    assert command.run == "make"
