@@ -21,7 +21,9 @@ from bot.domain.ports import Sandbox
 from bot.workspace import sandbox as sandboxes
 from bot.workspace.toolpath import host_path
 
-app = typer.Typer(no_args_is_help=True, help="Look at the backends, and try them.")
+app = typer.Typer(
+    add_completion=False, no_args_is_help=True, help="Look at the backends, and try them."
+)
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for a script.")]
 TRIAL_S = 180.0
 

@@ -18,7 +18,7 @@ from bot.config.schema import BackendName, Configuration
 from bot.domain.errors import ConfigError
 from bot.telemetry.redact import redactor
 
-app = typer.Typer(no_args_is_help=True, help="Look at the configuration.")
+app = typer.Typer(add_completion=False, no_args_is_help=True, help="Look at the configuration.")
 
 File = Annotated[
     Path | None,

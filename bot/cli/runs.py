@@ -19,7 +19,7 @@ from bot.domain.values import RunId
 from bot.store import database as store
 from bot.store.runs import SqlRuns
 
-app = typer.Typer(no_args_is_help=True)
+app = typer.Typer(add_completion=False, no_args_is_help=True)
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for a script.")]
 
 

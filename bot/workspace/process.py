@@ -140,7 +140,7 @@ def nothing_wrong(_process: psutil.Process, _output: Output) -> Fault | None:
     return None
 
 
-def run(
+def run(  # noqa: PLR0913 -- all but one by keyword
     command: Sequence[str],
     *,
     cwd: Path,
@@ -149,9 +149,11 @@ def run(
     stdin: bytes = b"",
     stop: Callable[[], bool] = never,
     fault: Judge = nothing_wrong,
+    inherit: Sequence[int] = (),
 ) -> Finished:
     """Run *command* to its end, which comes by itself, by time, by `stop` or by a `fault`.
 
+    It inherits these descriptors, besides its input and output.
     Exit code 127 means that it could not be started, 128+n that signal n ended it.
     """
     began = time.monotonic()
@@ -159,7 +161,7 @@ def run(
         source.write(stdin)
         source.seek(0)
         try:
-            process = _start(command, cwd, env, source)
+            process = _start(command, cwd, env, source, inherit)
         except OSError as error:
             text = f"{command[0]}: {error.strerror}\n"
             return Finished(exit_code=127, output=text, seconds=time.monotonic() - began)
@@ -225,7 +227,11 @@ def kill_marked(name: str, value: str) -> None:
 
 
 def _start(
-    command: Sequence[str], cwd: Path, env: Mapping[str, str], source: IO[bytes]
+    command: Sequence[str],
+    cwd: Path,
+    env: Mapping[str, str],
+    source: IO[bytes],
+    inherit: Sequence[int],
 ) -> subprocess.Popen[bytes]:
     return subprocess.Popen(  # noqa: S603  # what runs is decided by the caller, in its sandbox
         command,
@@ -234,6 +240,7 @@ def _start(
         stdin=source,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
+        pass_fds=tuple(inherit),
         start_new_session=True,
     )
 

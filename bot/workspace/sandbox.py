@@ -31,7 +31,7 @@ from typing import Protocol
 from bot.config.schema import SandboxConfig
 from bot.domain.errors import NeedsPerson
 from bot.domain.ports import NO_KIT, Finished, Kit, Sandbox
-from bot.workspace import bridge, holes, lesser, limits, process
+from bot.workspace import bridge, holes, lesser, limits, process, syscalls
 from bot.workspace.container import Container
 from bot.workspace.lesser import Bind
 from bot.workspace.limits import Limits
@@ -134,15 +134,17 @@ class Bubblewrap:
         with Limits(self._config, tree, kit) as watched:
 
             def perform(binds: Sequence[Bind], user: int | None) -> Finished:
-                return process.run(
-                    [*lesser.become(user), *self._world(binds, env or {}, kit), *inside],
-                    cwd=Path("/"),
-                    env=self.environment,
-                    timeout_s=timeout_s,
-                    stdin=stdin,
-                    stop=stop,
-                    fault=watched.fault,
-                )
+                with self._filtered(self._world(binds, env or {}, kit)) as (world, inherit):
+                    return process.run(
+                        [*lesser.become(user), *world, *inside],
+                        cwd=Path("/"),
+                        env=self.environment,
+                        timeout_s=timeout_s,
+                        stdin=stdin,
+                        stop=stop,
+                        fault=watched.fault,
+                        inherit=inherit,
+                    )
 
             binds = self._binds(tree, kit)
             return lesser.lent(binds, perform) if self._lends else perform(binds, None)
@@ -163,9 +165,9 @@ class Bubblewrap:
             binds = self._binds(Path(tree), NO_KIT)
 
             def perform(binds: Sequence[Bind], user: int | None) -> Finished:
-                world = self._world(binds, {}, NO_KIT)
-                words = [*lesser.become(user), *world, "touch", "tried"]
-                return process.run(words, cwd=Path("/"), env={}, timeout_s=20)
+                with self._filtered(self._world(binds, {}, NO_KIT)) as (world, inherit):
+                    words = [*lesser.become(user), *world, "touch", "tried"]
+                    return process.run(words, cwd=Path("/"), env={}, timeout_s=20, inherit=inherit)
 
             return lesser.lent(binds, perform) if lent else perform(binds, None)
 
@@ -256,6 +258,15 @@ class Bubblewrap:
             *variables,
             "--",
         ]
+
+    @contextmanager
+    def _filtered(self, world: list[str]) -> Iterator[tuple[list[str], tuple[int, ...]]]:
+        """Yield the words with the filter of system calls, and the descriptors that they name."""
+        with syscalls.opened() as descriptor:
+            if descriptor is None:
+                yield world, ()
+            else:
+                yield [world[0], "--seccomp", str(descriptor), *world[1:]], (descriptor,)
 
     def _limited(self, timeout_s: float) -> list[str]:
         memory = self._config.memory_mb * limits.MB  # for all; no process may have so much

@@ -8,7 +8,7 @@ Everything else stays what the product runs, so a test that is held only by some
 
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from bot.config.schema import SandboxConfig
@@ -61,6 +61,9 @@ WORDS: Mapping[str, Callable[[Words], Words]] = {
 }
 
 
+OTHERS = ("environment", "filter", "limits", "user")
+
+
 class Weakened(Bubblewrap):
     """The sandbox without some of its controls."""
 
@@ -76,14 +79,19 @@ class Weakened(Bubblewrap):
             words = WORDS.get(control, list)(words)
         return words
 
+    def _filtered(self, world: Words) -> Any:
+        if "filter" in self.controls:
+            return nullcontext((world, ()))
+        return super()._filtered(world)
+
     def _limited(self, timeout_s: float) -> Words:
         return [] if "limits" in self.controls else super()._limited(timeout_s)
 
 
 def without(*controls: str, config: SandboxConfig | None = None) -> Bubblewrap:
-    """Return the sandbox without these: a key of WORDS, "limits", "user" or "environment"."""
+    """Return the sandbox without these: a key of WORDS or of OTHERS."""
     sandbox = Weakened(config or SandboxConfig(), TOOLS)
-    assert {*controls} <= {*WORDS, "limits", "user", "environment"}
+    assert {*controls} <= {*WORDS, *OTHERS}
     sandbox.controls = controls
     if "environment" in controls:
         sandbox.environment = {"SECRET": "CANARY"}
