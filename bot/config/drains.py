@@ -29,10 +29,8 @@ ROLE_OF: Mapping[Drain, tuple[str, ...]] = {
 }
 # Jobs that only the newer schema turns on: the older one's roles would make every run dearer.
 _BY_NAME_ONLY = frozenset({Drain.PLANNING, Drain.REVIEW})
-# What is read and kept in `Policy.drains`, but not gone by yet.
-NOT_YET = frozenset(
-    {"max_retries", "retry_delay_ms", "backoff_multiplier", "max_backoff_ms", "max_cycles"}
-)
+# One of them in the file, and all of them decide how a chain is gone through again.
+_ROUNDS = frozenset({"retry_delay_ms", "backoff_multiplier", "max_backoff_ms", "max_cycles"})
 _MOST_FACTOR = 1000.0
 
 Names = tuple[str, ...]
@@ -116,6 +114,7 @@ def resolve(
         multiplier_hundredths=math.floor(min(keys.backoff_multiplier, _MOST_FACTOR) * 100 + 0.5),
         max_backoff_ms=keys.max_backoff_ms,
         max_cycles=keys.max_cycles,
+        own_rounds=not _ROUNDS.isdisjoint(shapes.table(file, (LEGACY,))),
     )
 
 
@@ -126,9 +125,6 @@ def _idle(
     if Drain.COMMIT in chosen:
         by_role = drains[Drain.COMMIT] in legacy
         yield (LEGACY, "commit") if by_role else (DRAINS, str(Drain.COMMIT))
-    for key in legacy:
-        if key in NOT_YET:
-            yield LEGACY, key
 
 
 def _chains(file: Document) -> dict[str, Names]:

@@ -189,7 +189,8 @@ class Drains(Value, frozen=True):
 
     A drain without a chain is not in `chains`. `max_retries` counts for one backend, `max_cycles`
     for trips through a whole chain. `provider_fallback` holds for a backend the flags of the models
-    to try. `multiplier_hundredths` is 200 for a factor of 2.0.
+    to try. `multiplier_hundredths` is 200 for a factor of 2.0. `own_rounds` tells that the file
+    says how the trips go; else `repair/backends.py` does, and `max_cycles` and the delays do not.
     """
 
     chains: dict[Drain, Chain] = msgspec.field(default_factory=dict)
@@ -199,6 +200,7 @@ class Drains(Value, frozen=True):
     multiplier_hundredths: int = 200
     max_backoff_ms: int = 60_000
     max_cycles: int = 3
+    own_rounds: bool = False
 
     def backoff_ms(self, cycle: int) -> int:
         """Return the wait before a cycle, the first being 0: `min(base·mult^cycle, cap)`.

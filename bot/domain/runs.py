@@ -202,7 +202,8 @@ class Attempt(Value, frozen=True):
     `passed` are the checks that were green on its head, `worse` those that it turned red. `session`
     is the backend's own, which goes on when its change is sent back. `ci` is what the repository's
     own checks said of the change on a scratch branch. `unpaid` says that a budget of ours, or a
-    full disk, ended it: it goes on when a person says so, and is not counted until then. `chosen`
+    full disk, ended it: it goes on when a person says so or the day's budget begins anew, for which
+    it has waited `capped` times, and is not counted until then. `chosen`
     says who was chosen and why, the newest last; `side` is the strategy that it took part with,
     where two are compared. `calls` counts the calls of backends, `outages` how often the attempt
     ended a pass to wait for one, since `waiting_since`.
@@ -238,6 +239,7 @@ class Attempt(Value, frozen=True):
     qa: int = 0
     session: str = ""
     unpaid: bool = False
+    capped: int = 0
     passed: tuple[str, ...] = ()
     worse: tuple[str, ...] = ()
     chosen: tuple[str, ...] = ()

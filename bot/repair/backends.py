@@ -17,7 +17,7 @@ from bot.domain.answers import Answer, DrainMode, Ending
 from bot.domain.effects import BackendChosen, BackendEnded
 from bot.domain.runs import Result, RunState
 from bot.domain.values import FailureType, Purpose, Question, Task
-from bot.repair import guard, plans, scratch
+from bot.repair import guard, plans, scratch, unpaid
 from bot.repair.closing import (
     Pass,
     Phase,
@@ -181,7 +181,13 @@ def ended(state: Pass, call: BackendEnded) -> tuple[Pass, Step | None]:
     else:
         state = replace(state, failures=state.failures + 1)
         retry_after_s = answer.retry_after_s
-        then = after(ending, failures=state.failures, fit=call.fit, retry_after_s=retry_after_s)
+        then = after(
+            ending,
+            failures=state.failures,
+            fit=call.fit,
+            max_retries=state.policy.drains.max_retries,
+            retry_after_s=retry_after_s,
+        )
         if answer.mode is DrainMode.FORMAT_RETRY and ending is Ending.INVALID:
             then = Onward(told(ending))  # it was asked twice already
         if MEANINGS[ending].counts:
@@ -192,7 +198,7 @@ def ended(state: Pass, call: BackendEnded) -> tuple[Pass, Step | None]:
         case Again(after_s=after_s):
             return state, _again(state, (answer.retry_after_s or 0.0) if call.up else after_s)
         case Halt(person=person):
-            return state, _unpaid(state, answer, person, call.at)
+            return state, unpaid.halted(state, answer, person, call.at)
         case Onward():
             return state, _onward(state, answer, call.at)
 
@@ -258,17 +264,6 @@ def _shown(backend: str, provider: str) -> str:
     return f"{backend}/{provider}" if provider else backend
 
 
-def _unpaid(state: Pass, answer: Answer, person: str, at: datetime) -> Step:
-    """Have a person see to what no other backend changes: a used up budget, a full disk."""
-    reason = f"{person}: {guard.redact(answer.detail)}. Then say /regreen fix"
-    if answer.ending is Ending.BUDGET:
-        reason = (
-            f"a budget is used up: {guard.redact(answer.detail)}. Raise it, or wait until it "
-            "begins anew, and say /regreen fix"
-        )
-    return escalate(with_attempt(state, unpaid=True), reason, at)
-
-
 # --- no backend ------------------------------------------------------------------------------
 
 
@@ -276,19 +271,26 @@ def _without(state: Pass, choice: BackendChosen) -> Step:
     """Wait until there may be news of a backend, unless one gave an answer that counts."""
     if state.reached:
         return _exhausted(state, choice.at)
-    now, attempt = choice.at, state.attempt
-    round_s = min(FIRST_ROUND_S * 2.0 ** min(attempt.outages, 16), LONGEST_ROUND_S)
+    now, attempt, drains = choice.at, state.attempt, state.policy.drains
+    why = "; ".join(f"{key}: {reason}" for key, reason in choice.skipped)
+    why = why or _last(state, "all of them failed")
+    if drains.own_rounds and attempt.outages + 1 >= drains.max_cycles:
+        trips = f"in {attempt.outages + 1} trips through the chain"
+        return reject(state, f"no backend could be used {trips}: {why}", now)
+    round_s = _round_s(state)
     news_s = round_s
     if choice.wait_until is not None:
         news_s = max((choice.wait_until - now).total_seconds(), 0.5)
+    if drains.own_rounds:
+        news_s = max(news_s, round_s)
     state = replace(state, tried=(), left="")
     if news_s <= SHORT_S and not state.paused:  # longer, or again, is for people to know
+        if drains.own_rounds:
+            state = with_attempt(state, outages=attempt.outages + 1)
         return replace(state, paused=True, phase=Phase.WAITING), effects.Pause(state.pull, news_s)
     follows = bool(state.policy.fallback) and not attempt.fallback
     since = attempt.waiting_since or now
     ends = since + (PATIENCE_BEFORE_FALLBACK if follows else PATIENCE)
-    why = "; ".join(f"{key}: {reason}" for key, reason in choice.skipped)
-    why = why or _last(state, "all of them failed")
     if now >= ends:
         return reject(state, f"no backend could be used since {since:%H:%M} UTC: {why}", now)
     wait_s = min(max(news_s, round_s), (ends - now).total_seconds())
@@ -297,6 +299,14 @@ def _without(state: Pass, choice: BackendChosen) -> Step:
     state = with_attempt(state, outages=attempt.outages + 1, waiting_since=since, reason=reason)
     state = replace(state, run=msgspec.structs.replace(state.open_run, wake_at=until))
     return close(state, RunState.WAITING_DELAY, reason, wake_after_s=wait_s)
+
+
+def _round_s(state: Pass) -> float:
+    """Return the least wait before the next trip through the chain."""
+    drains, trips = state.policy.drains, state.attempt.outages
+    if drains.own_rounds:
+        return drains.backoff_ms(trips) / 1_000
+    return min(FIRST_ROUND_S * 2.0 ** min(trips, 16), LONGEST_ROUND_S)
 
 
 def _last(state: Pass, otherwise: str) -> str:

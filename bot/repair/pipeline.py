@@ -39,6 +39,7 @@ from bot.repair import (
     progress,
     reviewing,
     scratch,
+    unpaid,
 )
 from bot.repair.closing import (
     Pass,
@@ -59,6 +60,7 @@ from bot.repair.strategy import Patch
 from bot.routing.chain import Route, route
 
 STORED_DIFF_CHARACTERS = 60_000
+ANALYSIS_GATE = "analysis"  # the approval that stands for analysts whom a budget kept silent
 
 
 def open_attempt(state: Pass, patch: Patch) -> Step:
@@ -140,7 +142,7 @@ def consulted(state: Pass, heard: Consulted) -> Step:
     if state.phase is Phase.REVIEWING:
         return _reviewed(state, heard)
     if state.phase is Phase.ANALYSING:
-        return _analysed(state, texts, heard.at)
+        return _analysed(state, texts, heard)
     if state.phase is Phase.PLANNING and len(texts) > 1:
         return _ask_for_one(replace(state, opinions=texts, by=names))
     if state.phase is Phase.SYNTHESIZING:
@@ -170,14 +172,23 @@ def _ask_for_one(state: Pass) -> Step:
     return replace(state, phase=Phase.SYNTHESIZING), ask
 
 
-def _analysed(state: Pass, texts: Sequence[str], at: datetime) -> Step:
-    """Reject a proved change when half of the analysts say that it does not do what was planned."""
+def _analysed(state: Pass, texts: Sequence[str], heard: Consulted) -> Step:
+    """Reject a proved change when half of the analysts say that it does not do what was planned.
+
+    Analysts that are down do not hold up what is proved. Those that a budget of ours keeps from
+    judging do: a cap must not be a way around them.
+    """
+    at = heard.at
     verdicts = [
         (found[1].lower() == "yes", text) for text in texts if (found := VERDICT.search(text))
     ]
     against = [text for yes, text in verdicts if not yes]
     if not verdicts:
         state = _noted(state, "no analyst judged the change")
+        if refused := unpaid.capped(heard.opinions):
+            if unpaid.waits(state, refused):
+                return unpaid.wait(state, refused, at, "no analyst could judge the change: ")
+            state = replace(state, gates=(*state.gates, ANALYSIS_GATE))
     elif 2 * len(against) >= len(verdicts):
         reason = " ".join(VERDICT.sub("", against[0]).split())[:600]
         return reject(state, f"the analysis says no: {reason}", at)
@@ -272,6 +283,9 @@ def _approved(state: Pass, at: datetime) -> Step:
 def _reviewed(state: Pass, heard: Consulted) -> Step:
     """Keep the review in the artifact of what was proved."""
     found = reviewing.judge(reviewing.mode(state), heard.opinions)
+    refused = unpaid.capped(heard.opinions) if found.holds else None
+    if refused and unpaid.waits(state, refused):
+        return unpaid.wait(state, refused, heard.at, "no reviewer could judge the change: ")
     gates = (*state.gates, reviewing.GATE) if found.holds else state.gates
     state = replace(state, gates=gates, phase=Phase.REVIEWED)
     proof = state.attempt.verification or Verification(

@@ -132,10 +132,8 @@ def test_the_seeds_file(read):
         "opencode": ("-m opencode/glm-4.7-free", "-m zai/glm-4.7"),
     }
     assert found.policy.drains == drains
-    assert [one.partition(".toml:")[2] for one in found.warnings] == [
-        "4: agent_chain.max_retries has no effect yet",
-        "5: agent_chain.retry_delay_ms has no effect yet",
-    ]
+    assert drains.own_rounds
+    assert found.warnings == ()
     assert "opencode" not in found.backends, "a name for flags is no backend in use"
 
 
@@ -160,6 +158,21 @@ def test_the_multiplier_is_kept_in_hundredths(read, factor, hundredths):
     assert found.drains.multiplier_hundredths == hundredths
 
 
+@pytest.mark.parametrize(
+    ("key", "own"),
+    [
+        ("", False),
+        ("max_retries = 1", False),
+        ("retry_delay_ms = 1000", True),
+        ("backoff_multiplier = 2.0", True),
+        ("max_backoff_ms = 60000", True),
+        ("max_cycles = 3", True),
+    ],
+)
+def test_a_key_of_the_rounds_has_all_of_them_decide(read, key, own):
+    assert read(f"[agent_chain]\n{key}\n").policy.drains.own_rounds is own
+
+
 # --- named chains --------------------------------------------------------------------------------
 
 
@@ -170,7 +183,6 @@ def test_named_chains_are_bound_to_drains_with_their_models(read):
     assert found.drains.max_cycles == 1, "the retry keys stay in the older section"
     assert [one.partition(".toml:")[2] for one in found.warnings] == [
         "12: agent_drains.commit has no effect yet",
-        "14: agent_chain.max_cycles has no effect yet",
     ]
     origin = found.origin
     assert origin["agent_drains.fix"].endswith("llm_config.toml:11")
@@ -466,7 +478,7 @@ def test_who_reviews(read, text, reviewers):
     [
         ('commit=["a"]', "8: agent_chain.commit has no effect yet"),
         ('reviewer=["a"]', ""),
-        ("backoff_multiplier=1.5", "8: agent_chain.backoff_multiplier has no effect yet"),
+        ("backoff_multiplier=1.5", ""),
     ],
 )
 def test_what_nothing_goes_by_is_told(read, roles, told):

@@ -5,7 +5,7 @@ from datetime import timedelta
 import msgspec
 import pytest
 
-from bot.config.schema import BackendName, Lane, RoutingPolicy, Strategy
+from bot.config.schema import BackendName, Drains, Lane, RoutingPolicy, Strategy
 from bot.domain import effects
 from bot.domain.answers import Answer, Ending
 from bot.domain.runs import Result, RunState, Wish
@@ -101,6 +101,47 @@ def test_a_backend_that_does_not_come_back_is_left_after_three_failures():
     world.play()
     assert asked(world) == ["first"] * 3 + ["second"]
     assert world.pauses == [3.0, 3.0]
+
+
+@pytest.mark.parametrize(("retries", "calls"), [(0, 1), (1, 2), (2, 3)])
+def test_the_file_says_how_often_a_backend_is_asked_again(retries, calls):
+    world = a_world(drains=Drains(max_retries=retries), answers={"first": DOWN})
+    world.play()
+    assert asked(world) == ["first"] * calls + ["second"]
+
+
+def cycled(**changes) -> Drains:
+    return Drains(max_retries=0, own_rounds=True, **changes)
+
+
+def test_a_chain_is_gone_through_so_many_times_and_then_the_attempt_has_failed():
+    down = Answer(Ending.UNAVAILABLE, detail="503", retry_after_s=1.0)
+    world = a_world(drains=cycled(max_cycles=2), answers={"first": down, "second": down})
+    world.play()
+    assert asked(world) == ["first", "second"] * 2
+    assert world.pauses == [1.0]
+    (attempt,) = world.run.attempts
+    assert attempt.result is Result.REJECTED
+    assert attempt.reason.startswith("no backend could be used in 2 trips through the chain: ")
+
+
+def test_trips_are_as_far_apart_as_the_file_says():
+    drains = cycled(retry_delay_ms=20_000, multiplier_hundredths=300, max_cycles=4)
+    world = a_world(drains=drains, answers={"first": DOWN, "second": DOWN})
+    for _ in range(4):
+        world.play()
+        world.later(world.wakes[-1])
+    assert world.wakes[:3] == [20.0, 60.0, 60.0]
+    assert sorted(asked(world)) == ["first"] * 4 + ["second"] * 4
+    assert world.run.attempts[0].result is Result.REJECTED
+
+
+def test_an_answer_that_counts_begins_the_trips_anew():
+    drains = cycled(max_cycles=2)
+    world = a_world(FIRST, drains=drains, answers={"first": [DOWN, Answer(Ending.EDITED)]})
+    world.play()
+    assert world.run.attempts[0].result is Result.PATCH_APPLIED
+    assert world.run.attempts[0].outages == 0
 
 
 def test_a_refused_key_is_told_with_how_to_mend_it_and_the_next_one_mends():
