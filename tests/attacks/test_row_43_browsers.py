@@ -30,7 +30,7 @@ def test_a_foreign_form_is_refused_whatever_cookies_it_brings(path):
 @pytest.mark.parametrize("path", [APPROVE, "/api/engine-settings"])
 def test_a_foreign_page_is_not_allowed_to_send_the_token(path):
     asked = {"origin": "https://evil.example", "access_control_request_headers": "authorization"}
-    answer = Whole().call("OPTIONS", path, **asked, access_control_request_method="POST")
+    answer = Whole().call("OPTIONS", path, b"", **asked, access_control_request_method="POST")
     assert answer.status_code == 405
     assert not [name for name in answer.headers if name.startswith("access-control-")]
 
@@ -46,7 +46,7 @@ def test_with_a_cookie_for_a_token_the_form_would_be_obeyed():
 @pytest.mark.parametrize("path", ["/healthz", "/readyz", "/metrics", f"/api/meta/v3/runs/{SCRIPT}"])
 def test_no_answer_is_a_page(path):
     told = {"authorization": f"Bearer {TOKEN.reveal()}"}
-    answer = Whole().call("GET", f"{path}/autofix" if SCRIPT in path else path, **told)
+    answer = Whole().call("GET", f"{path}/autofix" if SCRIPT in path else path, b"", **told)
     assert "html" not in answer.headers["content-type"]
     assert answer.headers["x-content-type-options"] == "nosniff"
     assert answer.headers["content-security-policy"].startswith("default-src 'none'")
