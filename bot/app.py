@@ -24,7 +24,7 @@ from bot.config.schema import Configuration, SandboxConfig, Server
 from bot.config.watch import Watched
 from bot.domain.errors import ConfigError
 from bot.domain.models import Grant, Origin
-from bot.domain.ports import Audit, Clock, Node, Ports, Sandbox
+from bot.domain.ports import Audit, Clock, Node, Ports, Runs, Sandbox
 from bot.domain.values import PullRef, Secret
 from bot.gateway.chat import Chat
 from bot.gateway.probe import HttpProbes
@@ -250,7 +250,7 @@ def build(
 def api_routes(
     token: Secret | None,
     *,
-    runs: SqlRuns,
+    runs: Runs,
     inbox: Inbox,
     clock: Clock,
     file: EngineFile,
