@@ -318,8 +318,8 @@ class Runs(Protocol):
     `fence` of an unknown pull request is generation 0 with no head. `advance` raises the generation
     when the head is another one; `bump` whatever the head, but the same key only once; `stop` says
     that a person wants the work to end. `attempts_since` counts the attempts begun on a pull
-    request, `waiting_for_base` names those of a repository that wait for their base branch, `by_gate`
-    finds the run that asked for an approval.
+    request, `waiting_for_base` names those of a repository that wait for their base branch,
+    `by_gate` finds the run that asked for an approval.
     """
 
     def fence(self, pull: PullRef) -> Fence: ...
