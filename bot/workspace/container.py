@@ -19,6 +19,7 @@ from pathlib import Path
 from secrets import token_hex
 
 import psutil
+from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
 
 from bot.config.load import environment
 from bot.config.schema import SandboxConfig
@@ -69,7 +70,10 @@ class Container:
         """Return why the engine cannot be used here, or None when it can."""
         if (reason := self.missing()) is not None:
             return reason
-        self._sweep()
+        try:
+            self._sweep()
+        except TimeoutError as error:
+            return str(error)
         if self._found and self._found[0].startswith("the self-test did not run"):
             return f"{self.name}: {self._found[0]}"
         return None
@@ -119,7 +123,7 @@ class Container:
                     )
                 finally:
                     if ended is None or ended.fault:  # else the engine has removed it
-                        self._call("rm", "--force", *self._at_once, name)
+                        self._remove(name)
                 return ended
 
             binds = self._binds(tree, kit)
@@ -201,7 +205,23 @@ class Container:
             name, _, server = line.partition(" ")
             pid, _, began = server.partition("-")
             if pid.isdigit() and _began(int(pid)) != began:
-                self._call("rm", "--force", *self._at_once, name)
+                self._remove(name)
+
+    def _remove(self, name: str) -> None:
+        """Remove a container; an engine may refuse while it still makes it or cleans it up."""
+        again = Retrying(
+            retry=retry_if_result(bool),
+            wait=wait_fixed(0.2),
+            stop=stop_after_delay(30),
+            retry_error_callback=lambda _: False,  # the next server's start will try again
+        )
+        again(self._left, name)
+
+    def _left(self, name: str) -> bool:
+        """Try to remove a container; return whether it is still there."""
+        self._call("rm", "--force", *self._at_once, name)
+        named = ("ps", "--all", "--filter", f"name={name}", "--format", "{{.Names}}")
+        return name in self._call(*named).split()
 
     def _call(self, *words: str) -> str:
         called = process.call([*self._called, *words], env=self._environment, timeout_s=60)
