@@ -13,7 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -187,13 +187,13 @@ class Demo:
                 process.wait()
 
     def _await_ready(self, process: "subprocess.Popen[bytes]", port: int) -> None:
-        for _ in range(300):
-            if process.poll() is not None:
-                break
-            try:
-                if httpx.get(f"http://127.0.0.1:{port}/readyz").is_success:
-                    return
-            except httpx.TransportError:
+        with httpx.Client(trust_env=False) as client:
+            for _ in range(900):
+                if process.poll() is not None:
+                    break
+                with suppress(httpx.TransportError):
+                    if client.get(f"http://127.0.0.1:{port}/readyz").is_success:
+                        return
                 time.sleep(0.1)
         raise Broken(f"the server did not start; its log says:\n{self._log.read_text()[-3000:]}")
 

@@ -10,6 +10,7 @@ would commit a secret of ours is refused.
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -36,8 +37,12 @@ FILTERED = {  # port: the methods whose arguments leave us or are kept
 def guarded(ports: Ports, secrets: Callable[[], Sequence[Secret]]) -> Ports:
     """Return *ports* behind the filter; *secrets* are asked for anew each time, as they change."""
 
+    @lru_cache(maxsize=1)  # their spellings are many, and they seldom change
+    def spelled(held: tuple[Secret, ...]) -> Known:
+        return Known(one for one in held if len(one.reveal()) >= SHORTEST)
+
     def known() -> Known:
-        return Known(one for one in secrets() if len(one.reveal()) >= SHORTEST)
+        return spelled(tuple(secrets()))
 
     def clean(text: str) -> str:
         return without_formats(known().hidden(text, REDACTED))

@@ -22,7 +22,7 @@ from bot.simulator.faults import Fault
 from bot.simulator.model import Call, Reply, ScriptedModel
 from bot.simulator.serve import SimOptions, Simulator
 from tests.support.conformance import Conformance
-from tests.support.running import CONFIG, Regreen, running
+from tests.support.running import CONFIG, WEB, Regreen, running
 from tests.support.simulated import app_jwt, app_key, client, make_repo, person
 
 REPO, PROVED, TYPO, TRUNK = "acme/widgets", "acme/proved", "acme/typo", "acme/trunk"
@@ -322,12 +322,12 @@ class Bot:
         content = body if isinstance(body, bytes) else msgspec.json.encode(body)
         url, headers = f"{self.server.url}{path}", {"Authorization": f"Bearer {token}"}
         if body is None:
-            return httpx.get(url, headers=headers)
-        return httpx.post(url, headers=headers, content=content)
+            return WEB.get(url, headers=headers)
+        return WEB.post(url, headers=headers, content=content)
 
     def metric(self, name: str) -> float:
         """Return what `/metrics` shows now; *name* has its labels, 0 for one that is not there."""
-        page = httpx.get(f"{self.server.url}/metrics").text
+        page = WEB.get(f"{self.server.url}/metrics").text
         lines = [line for line in page.splitlines() if line.startswith(f"{name} ")]
         return float(lines[0].rpartition(" ")[2]) if lines else 0.0
 
