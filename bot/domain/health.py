@@ -47,7 +47,8 @@ class Rest(Value, frozen=True):
     """A lane's pause: until it ends no work is given; then one call or probe is its trial.
 
     `nth` counts the rests in a row, from 0. `asked` tells that the provider itself said until when.
-    `trial_at` is when a task was last given to the lane as its trial.
+    `trial_at` is when a task was last given to the lane as its trial. `refused` tells that a probe
+    was refused the key as well, so that one that goes well shows that the key is mended.
     """
 
     kind: RestKind
@@ -57,6 +58,7 @@ class Rest(Value, frozen=True):
     nth: int = 0
     asked: bool = False
     trial_at: datetime | None = None
+    refused: bool = False
 
 
 class Health(Value, frozen=True):

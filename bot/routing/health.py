@@ -4,7 +4,8 @@ Health is seed 3's: .4 of the success rate, .3 of the speed, .2 of few errors, .
 them, and 0 while the lane cannot be used. The circuit breaker is a rest: it begins at once where
 nothing else makes sense (a refused key, a spent quota), or after a streak of failures. Once it is
 over the lane is on trial: one probe or one task decides whether it is back or rests twice as long.
-A probe that goes well ends a rest early, unless the provider itself said until when.
+A probe that goes well ends a rest early, unless the provider itself said until when, or the key was
+refused where the list of models may be open to everybody.
 """
 
 from collections import Counter
@@ -159,7 +160,7 @@ def probe_at(health: Health, now: datetime, policy: RoutingPolicy = _DEFAULT) ->
         return now
     again = health.probed_at + timedelta(seconds=PROBE_AGAIN_S)
     rest = health.rest
-    if rest is not None and not _by_task(rest):
+    if rest is not None and not _limited(rest):
         return rest.until if health.probed_at < rest.until < again else again
     if health.probes[-1:] == (False,):
         return again
@@ -194,8 +195,11 @@ def shown_by_task(
     if health.rest is None:
         return False
     lost = timedelta(seconds=PROBES_LOST * policy.monitoring_interval_s)
-    probes = lane.probed and health.probed_at is not None and now - health.probed_at <= lost
-    return not probes or _by_task(health.rest)
+    probed_at = health.probed_at
+    if not lane.probed or probed_at is None or now - probed_at > lost:
+        return True
+    passed = _unproved(health.rest) and probed_at >= health.rest.since
+    return passed or _limited(health.rest)
 
 
 def news_at(
@@ -238,9 +242,14 @@ def _over(rest: Rest, now: datetime) -> bool:
     return rest.asked and now >= rest.until
 
 
-def _by_task(rest: Rest) -> bool:
+def _limited(rest: Rest) -> bool:
     """Tell whether only work shows that the lane is back: a limit lets probes through."""
     return rest.kind is RestKind.CREDITS or rest.cause is Ending.RATE_LIMITED
+
+
+def _unproved(rest: Rest) -> bool:
+    """Tell whether a key was refused, and no probe: the list of models may need no key."""
+    return rest.cause is Ending.AUTH and not rest.refused
 
 
 def _fresh(health: Health, now: datetime, policy: RoutingPolicy) -> bool:
@@ -318,16 +327,21 @@ def _rested(
     """Return the health with the rest that a failure starts, lengthens or doubles."""
     rest, wish_s = health.rest, seen.retry_after_s or 0.0
     asked_until = now + timedelta(seconds=wish_s)
+    refused = seen.probe and seen.ending is Ending.AUTH
+    refused = refused or (rest is not None and rest.refused)
     if rest is not None and now < rest.until:  # a call that was under way when the rest began
-        longer = wish_s > 0 and asked_until > rest.until
-        return replace(health, rest=replace(rest, until=asked_until)) if longer else health
+        until = max(asked_until, rest.until)
+        return replace(health, rest=replace(rest, until=until, refused=refused))
     ended = rest is None or _over(rest, now)
     if ended and not begin and wish_s <= SHORT_S:
         return health
     kind = meaning.rest or RestKind.BROKEN
     nth = rest.nth + 1 if rest is not None else 0
     until = asked_until if wish_s else now + rest_for(kind, nth)
-    pause = Rest(kind, seen.ending, now, until, nth, asked=wish_s > 0)
+    cause = seen.ending
+    if rest is not None and rest.cause is Ending.AUTH and seen.probe:
+        cause = rest.cause  # what else a probe meets tells nothing of the key
+    pause = Rest(kind, cause, now, until, nth, asked=wish_s > 0, refused=refused)
     return replace(health, rest=pause)
 
 
@@ -339,7 +353,8 @@ def _probed(
     rest, meaning = health.rest, MEANINGS[seen.ending]
     if seen.ending in {Ending.RATE_LIMITED, Ending.USAGE_LIMIT}:
         return health
-    if not failed and rest is not None and not rest.asked and not _by_task(rest):
+    proof = rest is not None and not (rest.asked or _limited(rest) or _unproved(rest))
+    if proof and not failed:
         health = _opened(health, now, policy)
     health = replace(health, probes=(*health.probes, not failed)[-PROBES:])
     if not failed:

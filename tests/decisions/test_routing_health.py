@@ -9,7 +9,16 @@ from bot.config.schema import RoutingPolicy
 from bot.domain.answers import Ending
 from bot.domain.health import Health, Observation, RestKind
 from bot.routing import health as conditions
-from bot.routing.health import Fitness, Trigger, judge, observe, probe_at, report, score
+from bot.routing.health import (
+    Fitness,
+    Trigger,
+    judge,
+    observe,
+    probe_at,
+    report,
+    score,
+    shown_by_task,
+)
 from bot.routing.meaning import MEANINGS, Fault
 from tests.support.lanes import HISTORIES, NOW, A, after, at, lived, well
 
@@ -270,8 +279,29 @@ def test_a_refused_key_needs_one_probe():
 
 
 def test_a_probe_that_goes_well_ends_a_rest_early():
-    health = observe(after(Ending.AUTH), UP, at(2))
+    health = observe(after(Ending.NOT_FOUND), UP, at(2))
     assert health.rest is None
+
+
+REFUSED = Observation(Ending.AUTH, probe=True)
+
+
+def test_where_a_probe_is_refused_the_key_as_well_the_next_shows_that_it_is_mended():
+    health = observe(after(Ending.AUTH), REFUSED, at(2))
+    assert not shown_by_task(health, A, at(6))
+    assert observe(health, UP, at(12)).rest is None
+    between = observe(observe(health, DOWN, at(12)), UP, at(22))
+    assert between.rest is None, "an outage in between changes nothing"
+
+
+def test_where_no_probe_is_refused_the_key_only_a_task_shows_that_it_is_mended():
+    health = after(Ending.AUTH)
+    for second in (2, 12, 22):
+        health = observe(health, UP if second != 12 else DOWN, at(second))
+    assert health.rest is not None
+    assert health.rest.cause is Ending.AUTH
+    assert shown_by_task(health, A, at(23))
+    assert call(health, EDITED, 60).rest is None
 
 
 @pytest.mark.parametrize(
