@@ -198,8 +198,8 @@ def shown_by_task(
     probed_at = health.probed_at
     if not lane.probed or probed_at is None or now - probed_at > lost:
         return True
-    passed = _unproved(health.rest) and probed_at >= health.rest.since
-    return passed or _limited(health.rest)
+    passed = probed_at >= health.rest.since and health.probes[-1:] == (True,)
+    return (passed and _unproved(health.rest)) or _limited(health.rest)
 
 
 def news_at(
