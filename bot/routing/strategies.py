@@ -58,8 +58,11 @@ def promise(health: Health) -> tuple[float, float]:
 
 
 def _by_turn(lanes: Sequence[Lane], turn: int) -> Ranked:
-    start = turn % len(lanes) if lanes else 0
-    return [*lanes[start:], *lanes[:start]], "it is its turn"
+    """Rank by the turns of the backends; the lanes of one, at its providers, keep their order."""
+    names = list(dict.fromkeys(lane.backend for lane in lanes))
+    start = turn % len(names) if names else 0
+    turns = {name: place for place, name in enumerate([*names[start:], *names[:start]])}
+    return sorted(lanes, key=lambda lane: turns[lane.backend]), "it is its turn"
 
 
 def _by_performance(lanes: Sequence[Lane], scene: Scene) -> Ranked:
