@@ -67,7 +67,7 @@ async def nowhere(_message: Message) -> None:
 
 def test_a_write_that_github_has_in_hand_is_made_once_whoever_dies(tmp_path):
     ledger = tmp_path / "deaths"
-    program = ("-m", "tests.support.victim", str(ledger))
+    program = ("tests.support.victim", str(ledger))
     with a_shop(tmp_path) as github, ScriptedModel() as model:
         killer = Killer(github.door.faults.app, Path(f"{ledger}.pid"))
         github.door.faults.app = killer

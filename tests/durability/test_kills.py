@@ -31,7 +31,7 @@ INBOX = ("deliveries.accept", "deliveries.settle")
 def killed_all_along(folder: Path, story: Story, calls: tuple[str, ...], url: str = ""):
     """Play a story on a server that dies at each of *calls*; return its end and the deaths."""
     ledger = folder / "deaths"
-    program = ("-m", "tests.support.victim", str(ledger), *calls)
+    program = ("tests.support.victim", str(ledger), *calls)
     with a_shop(folder, pushes=story.pushes) as github, ScriptedModel() as model:
         owner = Owner(github)
         server = Regreen(

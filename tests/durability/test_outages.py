@@ -56,7 +56,7 @@ def test_postgresql_may_be_restarted_in_the_middle(tmp_path, postgres, postgres_
 def test_a_killed_server_s_work_is_done_by_the_other(tmp_path, postgres_url):  # noqa: F811
     """Both run the same plan: whoever has the backend at work first dies, for good."""
     ledger = tmp_path / "deaths"
-    program = ("-m", "tests.support.victim", str(ledger), "--once", "backends.run:before")
+    program = ("tests.support.victim", str(ledger), "--once", "backends.run:before")
     with a_shop(tmp_path / "two") as github, ScriptedModel() as model, ExitStack() as stack:
         servers = [
             Regreen(
@@ -80,7 +80,7 @@ def test_a_killed_server_s_work_is_done_by_the_other(tmp_path, postgres_url):  #
 
 def test_one_process_takes_in_and_another_works(tmp_path, postgres_url):  # noqa: F811
     """The process that only takes in needs no sandbox, and goes on while no worker is there."""
-    serve = ("-m", "bot", "serve", "--log-format", "json", "--role")
+    serve = ("bot", "serve", "--log-format", "json", "--role")
     with a_shop(tmp_path / "apart") as github, ScriptedModel() as model, ExitStack() as stack:
         worker, web = (
             Regreen(
@@ -112,7 +112,7 @@ def test_a_second_server_on_the_same_sqlite_file_says_why_it_does_not_start(tmp_
         second = Regreen(tmp_path / "second", github, extra={"REGREEN_DATA_DIR": str(first.data)})
         second.folder.mkdir()
         ended = subprocess.run(
-            [sys.executable, *second.program],
+            [sys.executable, "-m", *second.program],
             check=False,
             env=second.environ(),
             cwd=Path(__file__).parents[2],

@@ -19,6 +19,7 @@ import sqlalchemy as sa
 from bot.config.load import environment
 from bot.simulator.model import ScriptedModel
 from bot.simulator.serve import Simulator
+from tests.support.forked import Forked
 
 CONFIG = """\
 [backend]
@@ -65,10 +66,10 @@ class Regreen:
     model: ScriptedModel | None = None
     config: str = CONFIG
     database_url: str = ""
-    program: tuple[str, ...] = ("-m", "bot", "serve", "--log-format", "json")
+    program: tuple[str, ...] = ("bot", "serve", "--log-format", "json")
     extra: Mapping[str, str] = field(default_factory=dict)
     port: int = 0
-    process: "subprocess.Popen[bytes] | None" = None
+    process: Forked | None = None
 
     @property
     def url(self) -> str:
@@ -107,15 +108,8 @@ class Regreen:
         self.folder.mkdir(parents=True, exist_ok=True)
         self.port = self.port or free_port()
         self.github.set_webhook(f"{self.url}/webhooks/github", self.github.webhook_secret)
-        with (self.folder / "server.log").open("ab") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, *self.program],
-                env=self.environ(),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                cwd=Path(__file__).parents[2],
-            )
+        root, log = Path(__file__).parents[2], self.folder / "server.log"
+        self.process = Forked(self.program, env=self.environ(), cwd=root, output=log)
         if ready:
             self.wait_for(self.ready, 90, "the server to be ready")
 
