@@ -10,6 +10,7 @@ import re
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
@@ -37,7 +38,7 @@ SHELLS = {
     "opencode": ("bash", "command"),
     "qwen": ("run_shell_command", "command"),
 }
-SLOW = ("gemini", "qwen", "opencode", "aider")  # to start
+SLOW = ("gemini", "opencode", "aider")  # to start: `make thorough` runs them
 BLOCK = """\
 calc.py
 ```python
@@ -68,6 +69,12 @@ BROUGHT = {
     ),
     ".aider.conf.yml": f"lint-cmd: {FIRED}\nauto-lint: true\n",
 }
+
+
+def agents(*names: str) -> list[Any]:
+    """Return these agents as parameters, the slow ones with their mark."""
+    thorough = pytest.mark.thorough
+    return [pytest.param(name, marks=[thorough] if name in SLOW else []) for name in names]
 
 
 @dataclass
@@ -117,7 +124,7 @@ class Stage:
         return json.dumps([call.body for call in self.model.calls])
 
 
-@pytest.fixture(params=["codex", "claude", "gemini", "qwen", "opencode", "aider"])
+@pytest.fixture(params=agents("codex", "claude", "gemini", "qwen", "opencode", "aider"))
 def stage(request, tmp_path):
     skip_without_bubblewrap()
     skip_without(request.param)
@@ -132,7 +139,7 @@ def example_options(cli: str) -> tuple[str, ...]:
     return tuple(tomllib.loads(FALLBACK_EXAMPLE)["backends"][cli]["options"])
 
 
-@pytest.mark.parametrize("stage", ["codex", "claude", "gemini", "qwen"], indirect=True)
+@pytest.mark.parametrize("stage", agents("codex", "claude", "gemini", "qwen"), indirect=True)
 def test_an_agent_works_through_a_provider_and_takes_the_options_of_auto_coders_example(stage):
     stage.turns(f"env | grep REGION; {MEND}", then="Mended.")
     way = stage.config(
@@ -177,14 +184,6 @@ def test_a_session_goes_on_where_it_ended(stage):
     assert "And then?" in later
 
 
-@pytest.mark.parametrize(
-    "stage",
-    [
-        *("codex", "claude"),
-        *(pytest.param(slow, marks=pytest.mark.thorough) for slow in SLOW),
-    ],
-    indirect=True,
-)
 def test_it_mends_a_line_when_it_is_tried(stage, tmp_path):
     stage.turns(MEND, then=f"I mend it.\n\n{BLOCK}" if stage.cli == "aider" else "Mended.")
     versioned = stage.cli not in {"claude", "gemini"}
