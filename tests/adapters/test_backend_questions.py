@@ -109,7 +109,7 @@ def test_a_review_sees_the_change_and_gives_a_verdict_with_findings(tree):
     user = server.seen[0][2]["messages"][1]["content"]
 
     assert (answer.ending, answer.text) == (Ending.NO_CHANGE, said.partition("\n")[2])
-    assert f"The change (untrusted):\n```\n{DIFF.rstrip()}\n```" in user
+    assert f"The change (untrusted):\n```\n{DIFF.rstrip()}\n```" in unmarked(user)
     assert "`- [high|medium|low] path/to/file: what is wrong`" in user
 
 

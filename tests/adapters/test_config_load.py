@@ -719,7 +719,15 @@ def test_check_says_what_is_in_force():
     assert done.exit_code == 0
     assert "primary: primary (qwen3-coder-plus)" in done.stdout
     assert "fallback after 3 attempts: backend_for_failed_pr (gemini-2.5-flash)" in done.stdout
-    assert "warning: " in done.stderr
+    assert done.stderr == ""
+
+
+def test_check_warns_of_a_key_that_it_does_not_know(tmp_path):
+    (path := tmp_path / "c.toml").write_text('[backends.a]\nmodel = "m"\nmax_retry = 1\n')
+    done = CliRunner().invoke(app, ["check", "--config", str(path)])
+    assert done.exit_code == 0
+    assert f"warning: {path}:3: " in done.stderr
+    assert "max_retries" in done.stderr
 
 
 def test_check_names_the_chains_of_all_drains(tmp_path):

@@ -685,7 +685,7 @@ def test_whoami_names_what_is_missing(github, bot) -> None:
     assert who.missing_permissions == {
         "actions": "write",
         "checks": "write",
-        "issues": "write",
+        "issues": "read",
         "pull_requests": "write",
         "statuses": "read",
     }

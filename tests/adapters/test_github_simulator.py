@@ -184,7 +184,7 @@ def test_a_comment_that_is_too_long_is_shortened(sim, bot, pull) -> None:
     bot.comments.post(pull, "x" * 80_000 + "\n<!-- regreen attempt=2 -->")
 
     (comment,) = sim.comments(REPO, pull.number)
-    assert len(comment["body"]) == 65_536 - len("\n```")
+    assert len(comment["body"]) == 65_536
     assert comment["body"].endswith("<!-- regreen attempt=2 -->")
 
 

@@ -106,12 +106,12 @@ ci_start_s = 2
 )
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def stages(request: pytest.FixtureRequest) -> Iterator[Callable[[str], Stage]]:
     """Give the stage of a name, started when the first story asks for it.
 
-    The usual one stays up. Another one is taken down when the next is asked for: a server that
-    waits still looks for work, which slows down all others.
+    The usual one stays up while stories are told. Another one is taken down when the next is asked
+    for: a server that waits still looks for work, which slows down all others.
     """
     with ExitStack() as always, ExitStack() as once:
         known: dict[str, Stage] = {}

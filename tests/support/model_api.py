@@ -81,6 +81,7 @@ def model_api(script: Script) -> Iterator[ModelApi]:
 
 
 def _head(status: int, headers: Mapping[str, str]) -> bytes:
+    headers = {"connection": "close", **headers}  # which it does, after each
     lines = [f"HTTP/1.1 {status} X", *(f"{name}: {one}" for name, one in headers.items())]
     return ("\r\n".join(lines) + "\r\n\r\n").encode()
 
