@@ -136,7 +136,7 @@ def test_what_the_gatekeeper_rejects_is_mended_within_the_attempt(bot, github, m
     assert pull.attempts() == ["### Regreen · attempt 1: `test` green again"]
     assert folds(pull.said())["Which backend, and why"] == snapshot("""\
 - test_assert: the code can be mended
-- sent back to primary (1): `python -B -m unittest discover -s tests` failed (1)
+- sent back to primary (1): `python -B -m unittest discover -s tests -k AreaTest.test_a_square_of_three` failed (1)
 - 1 of 1 analysts agree
 - primary works: the strategy is intelligent_primary_secondary; it has the best health\
 """)

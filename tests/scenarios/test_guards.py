@@ -43,6 +43,7 @@ def test_a_secret_in_the_models_change_goes_nowhere(bot, github, model):
             "- 🙋 the proposed change was stopped: widgets/area.py: looks like a secret: AWS key id, AKIA…",
             "- test_assert: the code can be mended",
             "- backend_for_failed_pr: kept as the fallback until attempt 3 has failed",
+            "- primary works: the strategy is intelligent_primary_secondary; it has the best health",
         ]
     )
     shown = [pull.said(), json.dumps(github.sim.checks(REPO, head)), bot.log]
@@ -68,10 +69,11 @@ def test_a_change_that_weakens_a_test_waits_for_a_person(bot, github, model):
             "- [x] **Why:** test_assert (N% sure): unittest: 1 test failed, first test_a_square_of_three (test_area.AreaTest.test_a_square_of_three) (`test`)",
             "- [x] **Mended** by `primary` (scripted-primary): 1 file, +1 -1",
             "- [x] **Proved** in a fresh tree (sandbox): `python -B -m unittest discover -s tests`, `python -B fetch.py` passed",
-            "- 🙋 the proved change waits for an approval (weakened_tests): the guard objects: tests/test_area.py: a test is skipped, expected to fail or run alone; tests/test_area.py: 1 assertion removed",
+            "- 🙋 the proved change waits for an approval (weakened_tests): the guard objects: tests/test_area.py: a test is skipped, expected to fail or run alone, in a file whose tests failed; tests/test_area.py: 1 assertion removed, in a file whose tests failed; the tests ask less than before: 1 test asserts nothing any more: test_area.AreaTest.test_a_square_of_three",
             "- 🔒 `/regreen approve SHORT` lets it out, `/regreen reject` throws it away, said by someone with write permission. Until WHEN UTC; a push voids the question.",
             "- test_assert: the code can be mended",
             "- backend_for_failed_pr: kept as the fallback until attempt 3 has failed",
+            "- primary works: the strategy is intelligent_primary_secondary; it has the best health",
         ]
     )
 
@@ -94,6 +96,7 @@ def test_a_change_to_a_workflow_file_is_refused(bot, github, model):
             "- 🙋 the proposed change was stopped: .github/workflows/ci.yml: the path is not ours to change (.github/workflows/**)",
             "- test_assert: the code can be mended",
             "- backend_for_failed_pr: kept as the fallback until attempt 3 has failed",
+            "- primary works: the strategy is intelligent_primary_secondary; it has the best health",
         ]
     )
 
@@ -149,7 +152,19 @@ def test_each_verification_leaves_its_evidence(bot, github, model):
         sorted(rejected)
         == sorted(approved)
         == snapshot(
-            ["approved", "diff_fingerprint", "reason", "sandbox", "timestamp", "verification"]
+            [
+                "approved",
+                "diff_fingerprint",
+                "merge_commit",
+                "order",
+                "reason",
+                "sandbox",
+                "seconds",
+                "stage",
+                "timestamp",
+                "verification",
+                "weakened",
+            ]
         )
     )
     assert (rejected["approved"], approved["approved"]) == (False, True)

@@ -382,12 +382,13 @@ def test_a_run_is_told_in_every_place(bot, github, model):
 - because: unknown: running it again did not help
 - failing: `diffing`: unknown, N% sure: Nothing in the log says why. (fingerprint `SHORT`)
 - went by: attempts counted on the pull request: 0; tier: primary; replanned because of: unknown_persists; attempts of this run: 0; total attempts allowed: 10; attempts allowed per check: 5; re-runs of diffing: 2, 2 allowed
+- chose: primary works: the strategy is intelligent_primary_secondary; it has the best health
 - proof: passed
 - came of it: attempt 1 by `primary` (scripted-primary): patch applied as `SHORT`, CI is green
 
 #### 4. escalate on `SHORT`, WHEN UTC
 
-- because: the proved change waits for an approval (weakened_tests): the guard objects: tests/test_area.py: a test is skipped, expected to fail or run alone; tests/test_area.py: 1 assertion removed
+- because: the proved change waits for an approval (weakened_tests): the guard objects: tests/test_area.py: a test is skipped, expected to fail or run alone; tests/test_area.py: 1 assertion removed; the tests ask less than before: 1 test asserts nothing any more: test_area.AreaTest.test_a_square_of_three
 - failing: `diffing`: unknown, N% sure: Nothing in the log says why. (fingerprint `SHORT`)
 - went by: attempts of this run: 1; total attempts allowed: 10; attempts allowed per check: 5; re-runs of diffing: 2, 2 allowed
 - came of it: escalated
@@ -399,7 +400,7 @@ def test_a_run_is_told_in_every_place(bot, github, model):
 
 #### Gate `RUN-1` (`weakened_tests`), WHEN UTC
 
-- because: the proved change waits for an approval (weakened_tests): the guard objects: tests/test_area.py: a test is skipped, expected to fail or run alone; tests/test_area.py: 1 assertion removed
+- because: the proved change waits for an approval (weakened_tests): the guard objects: tests/test_area.py: a test is skipped, expected to fail or run alone; tests/test_area.py: 1 assertion removed; the tests ask less than before: 1 test asserts nothing any more: test_area.AreaTest.test_a_square_of_three
 - bound to commit `SHORT`; an answer takes write permission
 - approved by writer, WHEN UTC
 
@@ -446,11 +447,12 @@ Run RUN of acme/proved#N
   because: unknown: running it again did not help
   failing: diffing: unknown, N% sure: Nothing in the log says why. (fingerprint SHORT)
   went by: attempts counted on the pull request: 0; tier: primary; replanned because of: unknown_persists; attempts of this run: 0; total attempts allowed: 10; attempts allowed per check: 5; re-runs of diffing: 2, 2 allowed
+  chose: primary works: the strategy is intelligent_primary_secondary; it has the best health
   proof: passed
   came of it: attempt 1 by primary (scripted-primary): patch applied as SHORT, CI is green
 
 4. escalate on SHORT, WHEN UTC
-  because: the proved change waits for an approval (weakened_tests): the guard objects: tests/test_area.py: a test is skipped, expected to fail or run alone; tests/test_area.py: 1 assertion removed
+  because: the proved change waits for an approval (weakened_tests): the guard objects: tests/test_area.py: a test is skipped, expected to fail or run alone; tests/test_area.py: 1 assertion removed; the tests ask less than before: 1 test asserts nothing any more: test_area.AreaTest.test_a_square_of_three
   failing: diffing: unknown, N% sure: Nothing in the log says why. (fingerprint SHORT)
   went by: attempts of this run: 1; total attempts allowed: 10; attempts allowed per check: 5; re-runs of diffing: 2, 2 allowed
   came of it: escalated
@@ -460,7 +462,7 @@ Plan RUN.plan1, WHEN UTC
   changed at WHEN UTC by unknown_persists: added: find out why diffing fails, for its log does not say, and mend that
 
 Gate RUN-1 (weakened_tests), WHEN UTC
-  because: the proved change waits for an approval (weakened_tests): the guard objects: tests/test_area.py: a test is skipped, expected to fail or run alone; tests/test_area.py: 1 assertion removed
+  because: the proved change waits for an approval (weakened_tests): the guard objects: tests/test_area.py: a test is skipped, expected to fail or run alone; tests/test_area.py: 1 assertion removed; the tests ask less than before: 1 test asserts nothing any more: test_area.AreaTest.test_a_square_of_three
   bound to commit SHORT; an answer takes write permission
   approved by writer, WHEN UTC
 
