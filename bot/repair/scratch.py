@@ -3,7 +3,8 @@
 The change is pushed to a branch of ours, `regreen/verify/<pull>-<attempt>`, as a commit that is not
 the one that goes out later: what was said of the one must not count for the other. The pass ends,
 and looks again when GitHub tells of a check, and now and then. However the run goes on, the branch
-is deleted with the pass that ends the waiting (`closing.close`).
+is deleted with the pass that ends the waiting (`closing.close`). Where that is refused, the run
+goes on without it, and it is tried again later, each time after longer and not for ever.
 
 Workflows that only `pull_request` triggers do not run for a branch. No pull request is opened for
 that: we say that no check ran, and do as the setting says without one.
@@ -18,7 +19,7 @@ import msgspec
 from bot.config.schema import GatekeeperPolicy, Verify
 from bot.domain import effects
 from bot.domain.effects import CommitBuilt, ProofRead, Recorded
-from bot.domain.runs import RunState, Scratch
+from bot.domain.runs import Run, RunState, Scratch
 from bot.domain.values import (
     SCRATCH,
     Check,
@@ -40,6 +41,8 @@ from bot.repair.closing import (
 )
 
 WHERE = "GitHub"  # instead of a sandbox's name
+DROPS = 6  # tries to delete a branch; at a look a minute the last one is 26 hours after the first
+DROP_FACTOR = 6  # by which each wait for the next one is longer
 ENDED = (CheckState.PASSED, CheckState.FAILED, CheckState.CANCELLED, CheckState.NEUTRAL)
 
 
@@ -113,6 +116,16 @@ def judged(state: Pass, read: ProofRead) -> Step:
         late = f"within {limit_s:.0f} s" if not pending else f"have not ended in {limit_s:.0f} s"
         return _without(state, f"{reason} {late}", read)
     return _record(state, read, "")
+
+
+def drop_again_s(limits: GatekeeperPolicy, tried: int) -> float | None:
+    """Return when to delete a branch that stayed *tried* times; None when it is given up."""
+    return limits.ci_look_s * DROP_FACTOR ** (tried - 1) if tried < DROPS else None
+
+
+def waits_on(run: Run | None, branch: str) -> bool:
+    """Say whether a change of this run is judged on the branch: its name may have come again."""
+    return run is not None and run.scratch is not None and run.scratch.branch == branch
 
 
 def _undecided(state: Pass, read: ProofRead) -> str:

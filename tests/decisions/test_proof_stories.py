@@ -24,6 +24,7 @@ from bot.domain.values import (
     Stage,
     Verification,
 )
+from bot.repair import scratch
 from tests.support.stories import DIFF, HEAD, PUSHED, World, a_check, a_policy, a_pull, a_step
 
 ANN, BEN, CAT = (BackendName(name, "") for name in ("ann", "ben", "cat"))
@@ -358,6 +359,21 @@ def test_a_refused_scratch_branch_asks_a_person_and_is_cleaned_up():
         RunState.WAITING_PERSON,
         "a rule forbids such branches",
     )
+
+
+def test_a_scratch_branch_that_stays_is_deleted_later_but_not_for_ever():
+    world = by_ci()
+    world.outcomes[effects.DropScratch] = effects.Refused("a rule forbids it")
+    world.play()
+    run = world.run
+    look(world, ("test", GREEN))
+    assert (world.run.attempts[0].result, world.run.scratch) == (Result.PATCH_APPLIED, None)
+    limits = world.policy.gatekeeper
+    waits = [scratch.drop_again_s(limits, tried) for tried in range(1, 8)]
+    assert waits == [60, 360, 2_160, 12_960, 77_760, None, None]
+    assert scratch.waits_on(run, BRANCH)
+    others = ((world.run, BRANCH), (run, f"{BRANCH}1"), (None, BRANCH))
+    assert not any(scratch.waits_on(*one) for one in others)
 
 
 def test_nothing_of_a_fork_is_pushed_not_even_there():
