@@ -187,13 +187,14 @@ def _judge(state: Pass, pull: Pull) -> Step:
     passed = {check.name for check in checks if check.state is CheckState.PASSED}
     states = {check.state for check in checks}
     red = CheckState.FAILED in states
-    tried = state.run is not None and state.run.scratch is not None
-    if tried and (red or CheckState.PENDING in states):
+    cancelled = any(c.state is CheckState.CANCELLED and c.name not in passed for c in checks)
+    green_now = bool(passed) and not (red or cancelled or CheckState.PENDING in states)
+    if state.run is not None and state.run.scratch is not None and not green_now:
         return scratch.tend(state)
     if CheckState.PENDING in states and not (red and state.asked):
         return _wait(state, pull, "its checks are running", red=red)
     if not red:
-        if any(c.state is CheckState.CANCELLED and c.name not in passed for c in checks):
+        if cancelled:
             return _wait(state, pull, "a check was cancelled", red=False)
         return green.ended(state, pull) if passed else _nothing_ran(state, pull)
     if state.run is not None and (gate := state.run.gate) and not state.asked:

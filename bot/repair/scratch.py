@@ -110,6 +110,7 @@ def judged(state: Pass, read: ProofRead) -> Step:
         return _record(state, read, f"the repository's own checks fail on the change: {names}")
     if reason := _undecided(state, read):
         pending = any(one.state is CheckState.PENDING for one in read.checks)
+        state, waited_s = _since_cancelled(state, read, waited_s, pending=pending)
         limit_s = limits.ci_wait_s if pending else limits.ci_start_s
         if waited_s < limit_s:
             return _wait(state, read, limits)
@@ -138,6 +139,9 @@ def _undecided(state: Pass, read: ProofRead) -> str:
         )
     if any(one.state is CheckState.PENDING for one in read.checks):
         return f"the checks on {branch}"
+    if cancelled := _cancelled(read):
+        names = ", ".join(f"`{name}`" for name in cancelled[:5])
+        return f"cancelled on {branch}, which is no verdict: {names}; none began anew"
     passed = {one.name for one in read.checks if one.state is CheckState.PASSED}
     missing = [
         name for name in state.attempt.failing if name not in passed and name not in read.upstream
@@ -146,6 +150,27 @@ def _undecided(state: Pass, read: ProofRead) -> str:
         return ""
     names = ", ".join(f"`{name}`" for name in missing[:5])
     return f"no check ran on {branch} that could judge {names}: none passed"
+
+
+def _cancelled(read: ProofRead) -> list[str]:
+    """Return the checks that were cancelled and have not passed otherwise."""
+    passed = {one.name for one in read.checks if one.state is CheckState.PASSED}
+    return [
+        one.name
+        for one in read.checks
+        if one.state is CheckState.CANCELLED and one.name not in {*passed, *read.upstream}
+    ]
+
+
+def _since_cancelled(
+    state: Pass, read: ProofRead, waited_s: float, *, pending: bool
+) -> tuple[Pass, float]:
+    """Return how long is waited: a check that was cancelled has its whole time to begin anew."""
+    scratch = _scratch(state)
+    at = (scratch.cancelled_at or read.at) if _cancelled(read) and not pending else None
+    scratch = msgspec.structs.replace(scratch, cancelled_at=at)
+    run = msgspec.structs.replace(state.open_run, scratch=scratch)
+    return replace(state, run=run), (read.at - at).total_seconds() if at is not None else waited_s
 
 
 def _wait(state: Pass, read: ProofRead, limits: GatekeeperPolicy) -> Step:
@@ -199,13 +224,14 @@ def _results(read: ProofRead) -> Iterator[CommandResult]:
 
 
 def _result(check: Check, output: str, *, upstream: bool) -> CommandResult:
-    passed = check.state is not CheckState.FAILED
+    cancelled = check.state is CheckState.CANCELLED
+    passed = check.state is not CheckState.FAILED and not cancelled
     return CommandResult(
         name=check.name,
         command=check.url or check.name,
         exit_code=0 if passed else 1,
         passed=passed,
-        allow_fail=upstream,
+        allow_fail=upstream or cancelled,
         seconds=0.0,
         output=output,
         note="the base branch fails, too" if upstream else check.state.value,
