@@ -204,6 +204,13 @@ class Push(Variant, frozen=True):
     words: tuple[tuple[str, str], ...] = ()
 
 
+class CheckWords(Variant, frozen=True):
+    """See that the people on whose word a patch is posted still have the role; as for a push."""
+
+    pull: PullRef
+    words: tuple[tuple[str, str], ...]
+
+
 class Rerun(Variant, frozen=True):
     """Run the failed jobs of these checks again; `key` is the count that this re-run makes."""
 
@@ -251,6 +258,7 @@ Effect = (
     | BuildRevert
     | SaveRun
     | Push
+    | CheckWords
     | Rerun
     | RetireMarkers
     | Remember

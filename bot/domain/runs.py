@@ -184,7 +184,8 @@ class Scratch(Value, frozen=True):
     """A change that the repository's own checks judge on a branch of ours, before its own moves.
 
     `commit` holds the change on top of the run's head; `diff` and `gates` are what goes on when it
-    passes. `pushed_at` is None until the branch is there.
+    passes. `pushed_at` is None until the branch is there; `cancelled_at` is when a check there was
+    first seen cancelled, which is no verdict.
     """
 
     branch: str
@@ -192,6 +193,7 @@ class Scratch(Value, frozen=True):
     gates: tuple[str, ...] = ()
     commit: Sha | None = None
     pushed_at: datetime | None = None
+    cancelled_at: datetime | None = None
 
 
 class Attempt(Value, frozen=True):

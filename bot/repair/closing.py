@@ -55,6 +55,7 @@ class Phase(Enum):
     COMMITTING = "committing"
     INTENDING = "intending"
     PUSHING = "pushing"
+    POSTING = "posting"
     CLOSING = "closing"
     ENDED = "ended"
 

@@ -14,12 +14,13 @@ from enum import StrEnum
 from functools import lru_cache
 from io import StringIO
 
+import msgspec
 from unidiff.errors import UnidiffParseError
 from unidiff.patch import PatchedFile, PatchSet
 
 from bot.config.schema import GuardPolicy
 from bot.domain import leaks
-from bot.domain.values import Task, Value
+from bot.domain.values import FailureType, Task, Value
 from bot.repair.locks import unneeded_locks
 from bot.repair.weakened import is_test, weaknesses
 
@@ -166,8 +167,8 @@ def examine(diff: str, policy: GuardPolicy, *, task: Task | None = None) -> Verd
         found += _kinds(change)
         found += _secrets(change)
         found += _tests(change, failing)
-    if not any(_is_code(change) for change in changes):  # then the tests were what was broken
-        found = [finding for finding in found if finding.rule != "expectations-changed"]
+    if not any(_is_code(change) for change in changes):
+        found = [*_without_code(found, task)]
     return Verdict(tuple(found), tuple(note for change in changes for note in _modes(change)))
 
 
@@ -278,6 +279,20 @@ def _glob(pattern: str) -> re.Pattern[str]:
     translated = re.sub(r"(?:\\\*\\\*/)+", "(?:.*/)?", translated)
     translated = re.sub(r"(?:\\\*){2,}", ".*", translated)
     return re.compile(translated.replace(r"\*", "[^/]*").replace(r"\?", "[^/]"))
+
+
+def _without_code(found: Sequence[Finding], task: Task | None) -> Iterator[Finding]:
+    """Yield what is found in a change of tests alone: to expect what the code does mends nothing.
+
+    Where only a linter fails, how the tests are written is what was to be mended.
+    """
+    kinds = {step.signal.type for step in (task.steps if task else ())}
+    for finding in found:
+        if finding.rule != "expectations-changed":
+            yield finding
+        elif kinds != {FailureType.LINT}:
+            told = f"{finding.message}, and no code changes"
+            yield msgspec.structs.replace(finding, message=told)
 
 
 def _is_code(change: Change) -> bool:

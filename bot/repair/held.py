@@ -2,7 +2,8 @@
 
 Tests that ask less than before have it wait for a person, and a secret stops it. A person's word
 counts as long as that person may give it: whoever asked for the try, or let the change out, is
-looked up once more right before the push (`bot/runtime/interpreter.py`).
+looked up once more right before the push, or before a fork's patch is posted
+(`bot/runtime/interpreter.py`).
 """
 
 from dataclasses import replace

@@ -11,6 +11,7 @@
     READING -> PROVING -> PROVED           what they say; then COMMITTING, or it is rejected
     CLASSIFYING -> RERUNNING               when no code is to blame
     CLASSIFYING -> UNDOING -> INTENDING    when two pushes in a row made it worse
+    ANALYSING -> POSTING                   a fork: its patch is posted, nothing is pushed
     READING -> COMMITTING                  when a person let out what waited at the gate
     and from anywhere -> CLOSING: the report, step by step, then the end of the pass.
 
@@ -142,6 +143,8 @@ def advance(  # noqa: C901, PLR0911, PLR0912 -- this match is the table; cutting
         case CommitBuilt():
             tried = state.phase is Phase.OFFERING
             return scratch.offer(state, outcome) if tried else outgoing.intend(state, outcome)
+        case effects.Done() if state.phase is Phase.POSTING:
+            return outgoing.posted(state)
         case effects.Done():
             return _ran_again(state) if state.phase is Phase.RERUNNING else outgoing.push(state)
         case Pushed() if state.phase is Phase.OFFERING:
@@ -156,6 +159,8 @@ def _refused(state: Pass, reason: str) -> Step:
     before = (Phase.CLASSIFYING, Phase.OPENING, Phase.RERUNNING)
     if state.phase in before or state.undoing:
         return ask(state, reason)
+    if state.phase is Phase.POSTING:
+        state = with_attempt(state, diff="", summary="")  # the comment shows both
     return escalate(state, reason, state.seen.now)
 
 
@@ -187,13 +192,14 @@ def _judge(state: Pass, pull: Pull) -> Step:
     passed = {check.name for check in checks if check.state is CheckState.PASSED}
     states = {check.state for check in checks}
     red = CheckState.FAILED in states
-    tried = state.run is not None and state.run.scratch is not None
-    if tried and (red or CheckState.PENDING in states):
+    cancelled = any(c.state is CheckState.CANCELLED and c.name not in passed for c in checks)
+    green_now = bool(passed) and not (red or cancelled or CheckState.PENDING in states)
+    if state.run is not None and state.run.scratch is not None and not green_now:
         return scratch.tend(state)
     if CheckState.PENDING in states and not (red and state.asked):
         return _wait(state, pull, "its checks are running", red=red)
     if not red:
-        if any(c.state is CheckState.CANCELLED and c.name not in passed for c in checks):
+        if cancelled:
             return _wait(state, pull, "a check was cancelled", red=False)
         return green.ended(state, pull) if passed else _nothing_ran(state, pull)
     if state.run is not None and (gate := state.run.gate) and not state.asked:

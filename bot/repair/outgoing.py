@@ -1,4 +1,7 @@
-"""A proved change goes out: held at its gate or committed, the push intended, then made."""
+"""A proved change goes out: held at its gate or committed, the push intended, then made.
+
+That of a fork is not pushed: it is posted, on the same people's word as a push.
+"""
 
 from dataclasses import replace
 from datetime import datetime
@@ -89,3 +92,15 @@ def _pushed_as(state: Pass, commit: Sha) -> list[effects.Record]:
         return []
     proof = msgspec.structs.replace(proof, merge_commit=commit)
     return [effects.Record(state.pull, state.open_run.id, proof)]
+
+
+def post(state: Pass) -> Step:
+    """Have the word looked at again on which a fork's patch is posted."""
+    state = replace(state, phase=Phase.POSTING)
+    return state, effects.CheckWords(state.pull, held.words(state.open_run))
+
+
+def posted(state: Pass) -> Step:
+    """Post a fork's patch for its author to apply."""
+    state = with_attempt(state, result=Result.PATCH_POSTED)
+    return close(state, RunState.WAITING_PERSON, "a verified patch waits to be applied")

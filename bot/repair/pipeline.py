@@ -20,7 +20,7 @@ from bot.domain.effects import (
     Recorded,
     Verified,
 )
-from bot.domain.runs import Attempt, Result, RunState, Strategy
+from bot.domain.runs import Attempt, Result, Strategy
 from bot.domain.values import (
     CheckState,
     Purpose,
@@ -46,7 +46,6 @@ from bot.repair.closing import (
     Phase,
     Step,
     choose,
-    close,
     comment,
     escalate,
     give_up,
@@ -342,8 +341,7 @@ def _prove(state: Pass, at: datetime) -> Step:
     """Post a fork's patch for its author to apply; have the repository's checks judge others."""
     state = with_attempt(state, ended_at=at)
     if state.found.fork:
-        state = with_attempt(state, result=Result.PATCH_POSTED)
-        return close(state, RunState.WAITING_PERSON, "a verified patch waits to be applied")
+        return outgoing.post(state)
     if scratch.wanted(state):
         return scratch.build(with_attempt(state, ended_at=None))
     return outgoing.out(state, at)

@@ -3,7 +3,8 @@
 The change is pushed to a branch of ours, `regreen/verify/<pull>-<attempt>`, as a commit that is not
 the one that goes out later: what was said of the one must not count for the other. The pass ends,
 and looks again when GitHub tells of a check, and now and then. However the run goes on, the branch
-is deleted with the pass that ends the waiting (`closing.close`).
+is deleted with the pass that ends the waiting (`closing.close`). Where that is refused, the run
+goes on without it, and it is tried again later, each time after longer and not for ever.
 
 Workflows that only `pull_request` triggers do not run for a branch. No pull request is opened for
 that: we say that no check ran, and do as the setting says without one.
@@ -18,7 +19,7 @@ import msgspec
 from bot.config.schema import GatekeeperPolicy, Verify
 from bot.domain import effects
 from bot.domain.effects import CommitBuilt, ProofRead, Recorded
-from bot.domain.runs import RunState, Scratch
+from bot.domain.runs import Run, RunState, Scratch
 from bot.domain.values import (
     SCRATCH,
     Check,
@@ -40,6 +41,8 @@ from bot.repair.closing import (
 )
 
 WHERE = "GitHub"  # instead of a sandbox's name
+DROPS = 6  # tries to delete a branch; at a look a minute the last one is 26 hours after the first
+DROP_FACTOR = 6  # by which each wait for the next one is longer
 ENDED = (CheckState.PASSED, CheckState.FAILED, CheckState.CANCELLED, CheckState.NEUTRAL)
 
 
@@ -107,12 +110,23 @@ def judged(state: Pass, read: ProofRead) -> Step:
         return _record(state, read, f"the repository's own checks fail on the change: {names}")
     if reason := _undecided(state, read):
         pending = any(one.state is CheckState.PENDING for one in read.checks)
+        state, waited_s = _since_cancelled(state, read, waited_s, pending=pending)
         limit_s = limits.ci_wait_s if pending else limits.ci_start_s
         if waited_s < limit_s:
             return _wait(state, read, limits)
         late = f"within {limit_s:.0f} s" if not pending else f"have not ended in {limit_s:.0f} s"
         return _without(state, f"{reason} {late}", read)
     return _record(state, read, "")
+
+
+def drop_again_s(limits: GatekeeperPolicy, tried: int) -> float | None:
+    """Return when to delete a branch that stayed *tried* times; None when it is given up."""
+    return limits.ci_look_s * DROP_FACTOR ** (tried - 1) if tried < DROPS else None
+
+
+def waits_on(run: Run | None, branch: str) -> bool:
+    """Say whether a change of this run is judged on the branch: its name may have come again."""
+    return run is not None and run.scratch is not None and run.scratch.branch == branch
 
 
 def _undecided(state: Pass, read: ProofRead) -> str:
@@ -125,6 +139,9 @@ def _undecided(state: Pass, read: ProofRead) -> str:
         )
     if any(one.state is CheckState.PENDING for one in read.checks):
         return f"the checks on {branch}"
+    if cancelled := _cancelled(read):
+        names = ", ".join(f"`{name}`" for name in cancelled[:5])
+        return f"cancelled on {branch}, which is no verdict: {names}; none began anew"
     passed = {one.name for one in read.checks if one.state is CheckState.PASSED}
     missing = [
         name for name in state.attempt.failing if name not in passed and name not in read.upstream
@@ -133,6 +150,27 @@ def _undecided(state: Pass, read: ProofRead) -> str:
         return ""
     names = ", ".join(f"`{name}`" for name in missing[:5])
     return f"no check ran on {branch} that could judge {names}: none passed"
+
+
+def _cancelled(read: ProofRead) -> list[str]:
+    """Return the checks that were cancelled and have not passed otherwise."""
+    passed = {one.name for one in read.checks if one.state is CheckState.PASSED}
+    return [
+        one.name
+        for one in read.checks
+        if one.state is CheckState.CANCELLED and one.name not in {*passed, *read.upstream}
+    ]
+
+
+def _since_cancelled(
+    state: Pass, read: ProofRead, waited_s: float, *, pending: bool
+) -> tuple[Pass, float]:
+    """Return how long is waited: a check that was cancelled has its whole time to begin anew."""
+    scratch = _scratch(state)
+    at = (scratch.cancelled_at or read.at) if _cancelled(read) and not pending else None
+    scratch = msgspec.structs.replace(scratch, cancelled_at=at)
+    run = msgspec.structs.replace(state.open_run, scratch=scratch)
+    return replace(state, run=run), (read.at - at).total_seconds() if at is not None else waited_s
 
 
 def _wait(state: Pass, read: ProofRead, limits: GatekeeperPolicy) -> Step:
@@ -186,13 +224,14 @@ def _results(read: ProofRead) -> Iterator[CommandResult]:
 
 
 def _result(check: Check, output: str, *, upstream: bool) -> CommandResult:
-    passed = check.state is not CheckState.FAILED
+    cancelled = check.state is CheckState.CANCELLED
+    passed = check.state is not CheckState.FAILED and not cancelled
     return CommandResult(
         name=check.name,
         command=check.url or check.name,
         exit_code=0 if passed else 1,
         passed=passed,
-        allow_fail=upstream,
+        allow_fail=upstream or cancelled,
         seconds=0.0,
         output=output,
         note="the base branch fails, too" if upstream else check.state.value,

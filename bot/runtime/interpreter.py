@@ -53,6 +53,7 @@ FENCED = (
     effects.BuildCommit,
     effects.BuildRevert,
     effects.Push,
+    effects.CheckWords,
     effects.Rerun,
 )
 # Outcomes are stored, so they are cleaned. These are used as they are: a diff that adds a secret is
@@ -156,6 +157,9 @@ class Interpreter:
                 return effects.Done()
             case effects.Push():
                 return self._push(effect)
+            case effects.CheckWords():
+                lost = self._lost(effect.pull.repo, effect.words)
+                return effects.Refused(lost) if lost else effects.Done()
             case effects.Rerun():
                 self._ports.checks.rerun(effect.pull.repo, effect.checks)
                 return effects.Done()
@@ -364,12 +368,8 @@ class Interpreter:
 
     def _push(self, effect: effects.Push) -> Outcome:
         repo = effect.pull.repo
-        for login, role in effect.words:
-            if self._ports.repos.permission(repo, login) not in approvals.allowed(role):
-                return effects.Refused(
-                    f"{login}, on whose word this change goes out, has no {role} permission any "
-                    "more, so nothing was pushed; somebody else may say /regreen fix"
-                )
+        if lost := self._lost(repo, effect.words):
+            return effects.Refused(lost)
         remote = self._ports.repos.remote(repo, write=True)
         ended = self._ports.trees.push(repo, effect.branch, effect.commit, effect.lease, remote)
         if ended == "pushed":
@@ -377,6 +377,16 @@ class Interpreter:
         if ended == "moved":
             return effects.HeadMoved("the head moved before the push")
         return effects.Refused(ended)
+
+    def _lost(self, repo: str, words: Sequence[tuple[str, str]]) -> str:
+        """Say on whose word a change may go out no more; empty when it may."""
+        for login, role in words:
+            if self._ports.repos.permission(repo, login) not in approvals.allowed(role):
+                return (
+                    f"{login}, on whose word this change goes out, has no {role} permission any "
+                    "more, so nothing went out; somebody else may say /regreen fix"
+                )
+        return ""
 
     def _end(self, effect: effects.EndPass) -> Outcome:
         run, ports = effect.run, self._ports

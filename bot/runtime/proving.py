@@ -43,6 +43,7 @@ class Prover:
     def __init__(self, ports: Ports, sandbox: str) -> None:
         self._ports = ports
         self._sandbox = sandbox
+        self._heads = counting.Heads()
 
     def verify(self, effect: effects.Verify, stop: Stop) -> Outcome:
         """Run the commands over a fresh tree with the change applied."""
@@ -58,7 +59,7 @@ class Prover:
                 ground = Ground(pull.repo, effect.trusted)
                 results = ports.gatekeeper.verify(tree.path, effect.commands, stop, ground)
                 after = counting.changed(ports, effect, tree.path, results, stop)
-            weakened = counting.weakened(ports, effect, remote, after, stop)
+            weakened = self._heads.weakened(ports, effect, remote, after, stop)
             if stop():
                 reason = ports.runs.fence(pull).reason
                 self._judged(effect.run, key, results, f"superseded: {reason}")

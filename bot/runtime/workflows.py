@@ -3,6 +3,7 @@
     react    one event: gather its facts, decide, answer who asked, and let a pass follow
     launch   a settled pull request: put a pass into the pull request's own queue
     repair   one pass: play the machine, an effect a step
+    drop     a scratch branch that could not be deleted: try again, some times
 
 Passes of one pull request never overlap: their queue is partitioned by it. Events are debounced by
 a delayed `launch` that all of them share. Waiting is a delayed pass, never a sleeping workflow:
@@ -42,7 +43,7 @@ from bot.domain.events import Event
 from bot.domain.ports import Ports
 from bot.domain.runs import Request, Run, Wish
 from bot.domain.values import PullRef, RunId, Variant
-from bot.repair import machine
+from bot.repair import machine, scratch
 from bot.runtime.accounting import refused
 from bot.runtime.codec import dump, load
 from bot.runtime.facts import about, gather
@@ -244,9 +245,45 @@ class Repairs(DBOSConfiguredInstance):
                     await self._enqueue_pass(
                         pull, Request(why="it has waited"), delay_s=effect.wake_after_s
                     )
+                if isinstance(effect, effects.DropScratch):
+                    await self._drop_again(effect, outcome, opening.policy, tried=1)
                 # Off the loop: reading a large diff takes a second, and the intake must not wait.
                 state, effect = await asyncio.to_thread(machine.advance, state, outcome)
             return state.run.state.value if state.run is not None else "nothing to do"
+
+    @DBOS.workflow(name="drop", max_recovery_attempts=RECOVERIES)
+    async def drop(self, repo: str, number: int, branch: str, tried: int) -> str:
+        """Try once more to delete a scratch branch; its run has long gone on without it."""
+        pull = PullRef(repo, number)
+        with self._alive():
+            opening: Opening = await self._again(lambda: self._open(repo, number), Opening)
+            if scratch.waits_on(opening.newest, branch):
+                return "it is in use again"
+            effect = effects.DropScratch(pull, branch)
+            outcome = await self._carry_out(effect, opening)
+            await self._drop_again(effect, outcome, opening.policy, tried=tried + 1)
+            return type(outcome).__name__
+
+    async def _drop_again(
+        self, effect: effects.DropScratch, outcome: Outcome, policy: Policy, *, tried: int
+    ) -> None:
+        """Have a scratch branch that stays deleted later, among the pull request's passes."""
+        if not isinstance(outcome, effects.Refused):
+            return
+        pull, branch = effect.pull, effect.branch
+        told = {"pull": str(pull), "branch": branch, "reason": outcome.reason, "tried": tried}
+        delay_s = scratch.drop_again_s(policy.gatekeeper, tried)
+        if delay_s is None:
+            log.error("scratch_branch_stays", **told)
+            return
+        log.warning("scratch_branch_waits", seconds=delay_s, **told)
+        with (
+            SetWorkflowID(f"drop:{_short(DBOS.workflow_id, branch)}"),
+            SetEnqueueOptions(queue_partition_key=str(pull), delay_seconds=delay_s),
+        ):
+            await DBOS.enqueue_workflow_async(
+                PULLS, self.drop, pull.repo, pull.number, branch, tried
+            )
 
     async def _carry_out(self, effect: Effect, opening: Opening) -> Outcome:
         if isinstance(effect, effects.Pause):  # durably, and holding neither a thread nor a place

@@ -14,7 +14,8 @@ from secrets import token_hex
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
-from bot.domain.values import CommandResult, Fetched, Review, Verification
+from bot.domain.ports import Finished
+from bot.domain.values import Command, CommandResult, Fetched, Review, Verification
 
 HEAD = 16 * 1024  # characters kept of the beginning of an output
 TAIL = 48 * 1024  # and of its end, where test runners say what failed
@@ -100,6 +101,32 @@ def artifact(verification: Verification, at: datetime, sandbox: SandboxFacts) ->
         review=verification.review or UNSET,
         merge_commit=verification.merge_commit or UNSET,
         weakened=verification.weakened,
+    )
+
+
+def evidence(command: Command, ended: Finished, fetched: tuple[Fetched, ...] = ()) -> CommandResult:
+    """Return what came of a command that has ended.
+
+    A part of a command that ends as its runner does for other reasons than a failing test decides
+    nothing: its result may fail, and says so.
+    """
+    passed = ended.exit_code == 0 and not ended.fault
+    vague = bool(command.telling) and not ended.fault and ended.exit_code not in command.telling
+    tells_nothing = vague and not passed
+    return CommandResult(
+        name=command.name,
+        command=command.run,
+        exit_code=ended.exit_code,
+        passed=passed,
+        allow_fail=command.allow_fail or tells_nothing,
+        seconds=round(ended.seconds, 3),
+        output=capped(ended.output),
+        timed_out=ended.timed_out,
+        fetched=fetched,
+        part_of=command.part_of,
+        cpu_s=ended.cpu_s,
+        max_rss_mb=ended.max_rss_mb,
+        note=f"this tells nothing: {command.part_of} decides" if tells_nothing else ended.fault,
     )
 
 

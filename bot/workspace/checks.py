@@ -8,7 +8,7 @@ from pathlib import Path
 from bot.domain.errors import NeedsPerson, TryLater
 from bot.domain.ports import NO_KIT, Kit, Sandbox
 from bot.domain.values import Command, CommandResult, Counted, Ground, Verification
-from bot.workspace.artifacts import SandboxFacts, artifact, capped, write
+from bot.workspace.artifacts import SandboxFacts, artifact, evidence, write
 from bot.workspace.collected import Collector
 from bot.workspace.setup import NAME as SETUP
 from bot.workspace.setup import NOWHERE, Setup
@@ -74,31 +74,11 @@ class LocalGatekeeper:
     def run(
         self, tree: Path, command: Command, stop: Callable[[], bool], kit: Kit = NO_KIT
     ) -> CommandResult:
-        """Run one command in any tree; no other file of this machine is in its reach.
-
-        A part of a command that ends as its runner does for other reasons than a failing test
-        decides nothing: its result may fail, and says so.
-        """
+        """Run one command in any tree; no other file of this machine is in its reach."""
         ended = self._sandbox.run(
             ("sh", "-c", command.run), tree, timeout_s=command.timeout_s, stop=stop, kit=kit
         )
-        passed = ended.exit_code == 0 and not ended.fault
-        vague = bool(command.telling) and not ended.fault and ended.exit_code not in command.telling
-        tells_nothing = vague and not passed
-        return CommandResult(
-            name=command.name,
-            command=command.run,
-            exit_code=ended.exit_code,
-            passed=passed,
-            allow_fail=command.allow_fail or tells_nothing,
-            seconds=round(ended.seconds, 3),
-            output=capped(ended.output),
-            timed_out=ended.timed_out,
-            part_of=command.part_of,
-            cpu_s=ended.cpu_s,
-            max_rss_mb=ended.max_rss_mb,
-            note=f"this tells nothing: {command.part_of} decides" if tells_nothing else ended.fault,
-        )
+        return evidence(command, ended)
 
     def record(self, run: str, verification: Verification, at: datetime) -> str:
         """Write the artifact and return its path below the root, which people may read."""

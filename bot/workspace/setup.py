@@ -25,6 +25,7 @@ import structlog
 from bot.config.schema import SandboxConfig
 from bot.domain.ports import NO_KIT, Finished, Kit, Sandbox
 from bot.domain.values import Command, CommandResult, Fetched, Ground
+from bot.workspace.artifacts import evidence
 from bot.workspace.cleanup import Cleaner
 from bot.workspace.disk import writing
 from bot.workspace.fetch import FetchProxy, variables
@@ -165,12 +166,13 @@ class Setup:
                 self._store.drop(ground.repo, found.key)
             return None
         first, *rest = (
-            msgspec.structs.replace(_result(one, ended), output="", snapshot=found.key)
+            msgspec.structs.replace(evidence(one, ended), output="", snapshot=found.key)
             for one in commands
         )
         told = f"taken from the stored set-up {found.key[:_KEY]}\n"
         first = msgspec.structs.replace(first, output=told)
-        return (first, *(msgspec.structs.replace(one, seconds=0.0) for one in rest))
+        nothing = {"seconds": 0.0, "cpu_s": None, "max_rss_mb": None}
+        return (first, *(msgspec.structs.replace(one, **nothing) for one in rest))
 
     def _made(self, found: Seen, commands: Sequence[Command], stop: Stop, ground: Ground) -> _Made:
         """Run the set-up over the files that it may see, and store what it made if it passed."""
@@ -184,7 +186,7 @@ class Setup:
             results = []
             for command in commands:
                 ended, fetched = self._run(command, tree, home, stop)
-                result = _result(command, ended, fetched)
+                result = evidence(command, ended, fetched)
                 results.append(msgspec.structs.replace(result, snapshot=found.key))
                 if not result.passed:
                     return _Made(results, cut=ended.timed_out or ended.stopped)
@@ -222,7 +224,7 @@ class Setup:
         results: list[CommandResult] = []
         for command in commands:
             ended, fetched = self._run(command, tree, home, stop)
-            results.append(_result(command, ended, fetched))
+            results.append(evidence(command, ended, fetched))
             if (not results[-1].passed and not command.allow_fail) or stop():
                 break
         return results
@@ -260,17 +262,3 @@ class Setup:
         finally:
             self._cleaner.discard(holder.path, "setup")
             holder.release()
-
-
-def _result(command: Command, ended: Finished, fetched: tuple[Fetched, ...] = ()) -> CommandResult:
-    return CommandResult(
-        name=command.name,
-        command=command.run,
-        exit_code=ended.exit_code,
-        passed=ended.exit_code == 0 and not ended.timed_out and not ended.stopped,
-        allow_fail=command.allow_fail,
-        seconds=round(ended.seconds, 3),
-        output=ended.output,
-        timed_out=ended.timed_out,
-        fetched=fetched,
-    )

@@ -4,6 +4,7 @@ import json
 import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from difflib import unified_diff
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -20,6 +21,7 @@ from bot.store.memory import MemoryRuns
 from bot.workspace.checks import LocalGatekeeper
 from bot.workspace.git import Git
 from bot.workspace.sandbox import NoSandbox
+from bot.workspace.setup import NOWHERE
 from bot.workspace.worktree import GitTrees
 from tests.support.origins import Origin
 from tests.support.pulls import REF
@@ -65,6 +67,18 @@ class Github:
         return f"a.py:1:1: F401 'os' imported but unused ({check.name})\n".encode()
 
 
+class Keeper(LocalGatekeeper):
+    """The gatekeeper, which notes over which trees it was asked for tests: changed ones or not."""
+
+    def __init__(self, sandbox: NoSandbox, root: Path) -> None:
+        super().__init__(sandbox, root)
+        self.listed: list[str] = []
+
+    def tests(self, tree, commands, stop, ground=NOWHERE, *, ran):
+        self.listed.append((tree / "a.txt").read_text().strip())
+        return super().tests(tree, commands, stop, ground, ran=ran)
+
+
 class Scene:
     """A prover over a real repository, and what it left."""
 
@@ -75,13 +89,14 @@ class Scene:
         self.github = Github(self.origin)
         self.trees = GitTrees(self.root, git=Git(protocols=("file",)))
         sandbox = NoSandbox(SandboxConfig(), f"{Path(sys.executable).parent}:/usr/bin:/bin")
+        self.keeper = Keeper(sandbox, self.root)
         ports: Any = SimpleNamespace(
             repos=self.github,
             checks=self.github,
             trees=self.trees,
             runs=MemoryRuns(),
             clock=Ticking(),
-            gatekeeper=LocalGatekeeper(sandbox, self.root),
+            gatekeeper=self.keeper,
         )
         self.prover = Prover(ports, "none")
 
@@ -119,6 +134,38 @@ def test_what_ran_is_told(scene, run, says):
     assert (scene.root / outcome.verification.artifact).is_file()
     if "timed out" in says:
         assert artifact["verification"]["c0"]["output"].startswith("begun\n")
+
+
+UNITTEST = "python -m unittest test_a"
+TESTS = """\
+import unittest
+
+
+class A(unittest.TestCase):
+    def test_one(self):
+        self.assertTrue(1)
+"""
+
+
+def test_a_head_is_listed_once_in_a_run_whatever_is_proved_on_it(scene):
+    skips = TESTS.replace("    def", "    @unittest.skip('')\n    def")
+    scene.head = scene.origin.commit({"a.txt": "one\n", "test_a.py": TESTS})
+    found = [scene.verify(UNITTEST).verification.weakened for _ in range(2)]
+    assert (found, scene.keeper.listed) == ([(), ()], ["two", "one", "two"])
+
+    scene.head = scene.origin.commit({"a.txt": "one\n", "test_a.py": skips})
+    unskipped = scene.verify(UNITTEST, diff=f"{CHANGE}{patch(skips, TESTS)}")
+    assert (unskipped.verification.weakened, len(scene.keeper.listed)) == ((), 5)
+    scene.head = scene.origin.commit({"a.txt": "one\n", "test_a.py": TESTS})
+    weaker = scene.verify(UNITTEST, diff=f"{CHANGE}{patch(TESTS, skips)}")
+    assert weaker.verification.weakened == ("1 test is skipped now: test_a.A.test_one",)
+
+
+def patch(old: str, new: str) -> str:
+    lines = unified_diff(
+        old.splitlines(keepends=True), new.splitlines(keepends=True), "a/test_a.py", "b/test_a.py"
+    )
+    return "".join(lines)
 
 
 def test_a_change_that_does_not_apply_leaves_its_artifact(scene):

@@ -69,11 +69,13 @@ def test_commands_run_in_order_up_to_the_first_failure(gatekeeper, tmp_path):
     assert not (tmp_path / "never").exists()
 
 
-def test_a_command_has_its_own_time(gatekeeper, tmp_path):
-    commands = [Command("slow", "echo begun; sleep 300", timeout_s=0.5)]
+@pytest.mark.parametrize("name", ["slow", "setup"])
+def test_a_command_has_its_own_time(gatekeeper, tmp_path, name):
+    commands = [Command(name, "echo begun; sleep 300", timeout_s=0.5)]
     (result,) = gatekeeper.verify(tmp_path, commands, never)
-    assert (result.passed, result.timed_out) == (False, True)
+    assert (result.passed, result.timed_out, result.note) == (False, True, "out of time")
     assert result.output.startswith("begun")
+    assert result.cpu_s is not None
 
 
 def test_a_stopped_verification_runs_nothing_more(gatekeeper, tmp_path):

@@ -8,13 +8,14 @@ import pytest
 
 from bot.config.schema import SandboxConfig
 from bot.domain import effects
-from bot.domain.values import Command
+from bot.domain.runs import RunState, Wish
+from bot.domain.values import Command, Location
 from bot.repair.counted import fewer
 from bot.workspace.checks import LocalGatekeeper
 from bot.workspace.sandbox import Bubblewrap
 from tests.support.bubblewrap import TOOLS, skip_without_bubblewrap
 from tests.support.scenes import AREA, BROKEN, FILES, edit
-from tests.support.stories import World
+from tests.support.stories import World, a_step
 
 HIDDEN = edit(
     "    return side + side",
@@ -34,6 +35,32 @@ def test_a_skip_that_hides_in_the_code_goes_nowhere(bot, github, model):
     assert pull.conclusion() == "action_required"
     assert "waits for an approval (weakened_tests)" in pull.said()
     assert "1 test is skipped now: test_area.AreaTest.test_a_square_of_three" in pull.said()
+
+
+REWRITTEN = """\
+diff --git a/tests/test_area.py b/tests/test_area.py
+--- a/tests/test_area.py
++++ b/tests/test_area.py
+@@ -1 +1 @@
+-        self.assertEqual(area(3), 9)
++        self.assertEqual(area(3), 6)
+"""
+
+
+def test_an_expectation_that_is_rewritten_alone_goes_nowhere():
+    """The change is proved; that it is no mend only its diff tells."""
+    at = (Location("tests/test_area.py", 8),)
+    world = World(steps=(a_step(locations=at),), diffs=[REWRITTEN])
+    world.play()
+    assert (world.state(), world.made(effects.Push)) == (RunState.WAITING_PERSON, [])
+    assert world.run.gate is not None
+    assert (world.run.gate.types, world.run.gate.diff) == (("weakened_tests",), REWRITTEN)
+    assert (
+        "the guard objects: tests/test_area.py: a test expects something else than 9, in a file "
+        "whose tests failed, and no code changes" in world.comments[0].body
+    )
+    world.play(Wish.APPROVE, by="grace")
+    assert len(world.made(effects.Push)) == 1
 
 
 def test_the_proof_alone_would_let_it_out(tmp_path):

@@ -350,7 +350,6 @@ def test_a_weakened_test_waits_for_a_person(diff, rule):
 
 
 SOUND = {
-    "expectation-mended": edit("tests/test_a.py", "    assert f() == 4", "    assert f() == 3"),
     "test-renamed": edit("tests/test_a.py", "def test_b():", "def test_a():"),
     "test-moved": rename("tests/test_a.py", "tests/unit/test_a.py"),
     "test-added": edit("tests/test_a.py", "def test_b():\n    assert f()\nx = 1", "x = 1"),

@@ -79,10 +79,14 @@ EXPECTED = {
 
 
 @pytest.mark.parametrize(("old", "new"), EXPECTED.values(), ids=EXPECTED)
-def test_expectations_that_change_with_the_code_are_for_a_person(old, new):
+def test_expectations_that_change_are_for_a_person_with_the_code_or_without(old, new):
     test = change("tests/test_a.py", old, new)
+    failed, lint = a_step(), a_step(FailureType.LINT, "lint")
     assert rules(CODE + test) == {"expectations-changed"}
-    assert rules(test) == set()
+    assert rules(CODE + test, lint) == {"expectations-changed"}
+    assert rules(test) == rules(test, failed) == {"expectations-changed"}
+    assert rules(test, failed, lint) == {"expectations-changed"}
+    assert rules(test, lint) == set()  # how they are written is what failed
 
 
 SAME = {

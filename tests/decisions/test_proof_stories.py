@@ -24,6 +24,7 @@ from bot.domain.values import (
     Stage,
     Verification,
 )
+from bot.repair import scratch
 from tests.support.stories import DIFF, HEAD, PUSHED, World, a_check, a_policy, a_pull, a_step
 
 ANN, BEN, CAT = (BackendName(name, "") for name in ("ann", "ben", "cat"))
@@ -223,6 +224,7 @@ OFFER = [
 REPORT = ["Comment", "ShowCard"]
 GOES_OUT = ["BuildCommit", "SaveRun", "Push", "ShowCard", "Record", *REPORT]
 GREEN, RED, RUNNING = CheckState.PASSED, CheckState.FAILED, CheckState.PENDING
+CANCELLED = CheckState.CANCELLED
 
 
 def test_the_branch_moves_only_when_the_repository_s_checks_are_green_on_another():
@@ -285,7 +287,9 @@ def test_what_is_red_on_the_base_branch_counts_for_nothing():
         ((), "no check ran on regreen/verify/7-1"),
         ((("lint", GREEN),), "could judge `test`"),
         ((("test", CheckState.NEUTRAL),), "could judge `test`"),
-        ((("test", CheckState.CANCELLED), ("lint", GREEN)), "could judge `test`"),
+        ((("test", CANCELLED), ("lint", GREEN)), "cancelled on regreen/verify/7-1"),
+        ((("test", CANCELLED), ("lint", CANCELLED)), "no verdict: `test`, `lint`"),
+        ((("test", GREEN), ("lint", CANCELLED)), "no verdict: `lint`"),
     ],
 )
 @pytest.mark.parametrize("verify", [Verify.CI, Verify.BOTH])
@@ -295,6 +299,9 @@ def test_where_no_check_judges_it_a_person_does_or_the_sandbox_did(verify, state
     assert look(world, *states)[-1] == "EndPass"
     assert world.state() is RunState.WAITING_PROOF
     names = look(world, *states, after_s=60.5)
+    if CANCELLED in dict(states).values():  # it has its time to begin anew
+        assert (names[-1], world.wakes) == ("EndPass", [60.0] * 3)
+        names = look(world, *states, after_s=60.5)
     assert "DropScratch" in names
     attempt = world.run.attempts[0]
     if verify is Verify.CI:
@@ -306,6 +313,27 @@ def test_where_no_check_judges_it_a_person_does_or_the_sandbox_did(verify, state
         assert says in attempt.ci.reason
         assert "the proof in the sandbox decides" in world.comments[0].body
     assert any(says in one for one in attempt.notices)
+
+
+def test_what_is_cancelled_late_is_looked_at_again_and_may_begin_anew():
+    world = by_ci()
+    world.play()
+    look(world, ("test", RUNNING), after_s=300)
+    look(world, ("test", CANCELLED))
+    assert (world.state(), world.wakes[-1]) == (RunState.WAITING_PROOF, 60.0)
+    look(world, ("test", RUNNING))
+    look(world, ("test", CANCELLED))
+    assert world.state() is RunState.WAITING_PROOF
+    assert "Push" in look(world, ("test", CANCELLED), ("test", GREEN))
+
+
+@pytest.mark.parametrize("own", [(a_check(state=CANCELLED),), ()], ids=["cancelled", "none"])
+def test_the_wait_survives_checks_that_say_nothing_on_the_pull_request_itself(own):
+    world = by_ci()
+    world.play()
+    world.checks = own
+    assert look(world, ("test", RUNNING))[1:] == ["ReadProof", "EndPass"]
+    assert (world.state(), world.wakes) == (RunState.WAITING_PROOF, [60.0, 60.0])
 
 
 def test_checks_that_never_end_are_waited_for_within_a_limit():
@@ -358,6 +386,21 @@ def test_a_refused_scratch_branch_asks_a_person_and_is_cleaned_up():
         RunState.WAITING_PERSON,
         "a rule forbids such branches",
     )
+
+
+def test_a_scratch_branch_that_stays_is_deleted_later_but_not_for_ever():
+    world = by_ci()
+    world.outcomes[effects.DropScratch] = effects.Refused("a rule forbids it")
+    world.play()
+    run = world.run
+    look(world, ("test", GREEN))
+    assert (world.run.attempts[0].result, world.run.scratch) == (Result.PATCH_APPLIED, None)
+    limits = world.policy.gatekeeper
+    waits = [scratch.drop_again_s(limits, tried) for tried in range(1, 8)]
+    assert waits == [60, 360, 2_160, 12_960, 77_760, None, None]
+    assert scratch.waits_on(run, BRANCH)
+    others = ((world.run, BRANCH), (run, f"{BRANCH}1"), (None, BRANCH))
+    assert not any(scratch.waits_on(*one) for one in others)
 
 
 def test_nothing_of_a_fork_is_pushed_not_even_there():

@@ -32,6 +32,10 @@ this comes from a fork, so nothing of it runs until a person with write permissi
     pull.says("/regreen fix", by="stranger")
     bot.settle()
     assert model.calls == []
+    (noted,) = bot.server.rows(
+        f"SELECT detail FROM audit WHERE kind = 'command.refused' AND subject = '{pull}'"
+    )
+    assert '"by":"stranger"' in noted.detail.replace(" ", "")
 
     pull.says("/regreen fix", by="writer")
     bot.settle()

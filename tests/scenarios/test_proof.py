@@ -1,6 +1,7 @@
 """A change is reviewed, and proved by the repository's own checks before its branch moves."""
 
 import json
+import subprocess
 from typing import Any
 
 import pytest
@@ -25,6 +26,20 @@ LINT_BREAKER = edit(
 def scratch_branches(github, repo: str) -> list[str]:
     refs = github.sim.hub.state.repos[repo].git.refs()
     return [ref for ref in refs if "regreen/verify" in ref]
+
+
+@pytest.fixture
+def undeletable(github):
+    """Have branches of a repository stay, and let them go again."""
+    path = github.sim.hub.state.repos[TRUNK].git.path
+    config = ("git", "-C", str(path), "config")
+
+    def turn(*, on: bool) -> None:
+        words = ("receive.denyDeletes", "true") if on else ("--unset-all", "receive.denyDeletes")
+        subprocess.run([*config, *words], check=on)
+
+    yield turn
+    turn(on=False)
 
 
 def artifacts(bot, pull) -> list[dict[str, Any]]:
@@ -103,3 +118,18 @@ def test_where_pull_request_alone_triggers_the_workflows_no_check_runs_and_it_sa
     assert "so the proof in the sandbox decides" in pull.bodies()[0]
     assert scratch_branches(github, pull.repo) == []
     assert len(github.sim.hub.state.pulls) == pull_requests
+
+
+def test_a_scratch_branch_that_cannot_be_deleted_is_tried_again(bot, github, model, undeletable):
+    model.answers(MENDED)
+    model.will_answer("scripted-judy", YES)
+    undeletable(on=True)
+    pull = github.open_pull(BROKEN, repo=TRUNK)
+    bot.settle()
+    bot.wait_for(lambda: bot.run(pull).state is RunState.GREEN, "green", 60)
+    bot.wait_for(lambda: bot.log.count("scratch_branch_waits") > 1, "a second try")
+    assert len(scratch_branches(github, TRUNK)) == 1
+
+    undeletable(on=False)
+    bot.wait_for(lambda: scratch_branches(github, TRUNK) == [], "the branch to go", 60)
+    assert pull.file() == AREA

@@ -241,7 +241,9 @@ class World:
                 self.newest = effect.run
                 if effect.wake_after_s is not None:
                     self.wakes.append(effect.wake_after_s)
-            case effects.Rerun() | effects.Remember() | effects.DropScratch():
+            case (
+                effects.Rerun() | effects.Remember() | effects.DropScratch() | effects.CheckWords()
+            ):
                 pass
         return effects.Done()
 
