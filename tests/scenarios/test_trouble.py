@@ -1,13 +1,16 @@
+# ruff: noqa: E501 (what people read is quoted whole)
 """GitHub, the model or the configuration fails: nothing is lost, nothing is done twice."""
 
 import json
 
 import httpx
+from inline_snapshot import snapshot
 
 from bot.simulator.faults import Kind
+from bot.simulator.model import Reply
 from bot.simulator.state import Json
 from tests.support import signed
-from tests.support.scenes import AREA, BROKEN, MENDED, REPO, TIDY
+from tests.support.scenes import AREA, BROKEN, MENDED, REPO, TIDY, plain
 
 
 def posted(bot, event: str, payloads: list[Json]) -> list[int]:
@@ -88,6 +91,26 @@ def test_hundreds_of_deliveries_about_one_head_are_one_run(bot, github, model):
     assert len(pull.commits()) == 2
     runs = bot.server.rows(f"SELECT 1 FROM runs WHERE repo = '{REPO}' AND number = {pull.number}")
     assert len(runs) == 1
+
+
+def test_a_model_out_of_reach_is_asked_again_by_its_lane_alone_and_then_waited_for(
+    bot, github, model
+):
+    model.answers(Reply(status=503, text="overloaded"))
+    pull = github.open_pull(BROKEN)
+    bot.wait_for(lambda: "no backend can be used now" in pull.said(), "the wait to be told", 60.0)
+
+    assert len(model.calls) == 4, "three times, and once after its first rest"
+    lines = [plain(line) for line in pull.said().splitlines()]
+    assert [line for line in lines if line.startswith(("- ⏭️", "- ⏳"))] == snapshot(
+        [
+            "- ⏭️ `primary`: unavailable: primary: the endpoint answered 503: overloaded",
+            "- ⏭️ `primary`: unavailable: primary: the endpoint answered 503: overloaded",
+            "- ⏳ no backend can be used now, I try again at HH:MM:SS UTC: primary: has failed with this task; rests until HH:MM:SS: unavailable",
+        ]
+    )
+    assert pull.attempts() == ["### Regreen · attempt 1: working on `test`"]
+    assert pull.card()["status"] == "in_progress"
 
 
 def test_a_delivery_about_a_pull_request_that_is_not_there(bot, github, model):
