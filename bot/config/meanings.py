@@ -44,9 +44,8 @@ _UNITS = {
 _HEADING = re.compile(r"^### (?P<title>.*)$")
 _NAME = re.compile(r"`\[+(?P<name>[\w.]+)\]+`")
 _BOLD = re.compile(r"\*\*([^*`]+)\*\*")
-_ASIDE = re.compile(
-    r" ?\(\[(?:how|which)\]\([^)]*\)\)"
-)  # a link that says nothing without its page
+_ASIDE = re.compile(r" ?\(\[(?:how|which)\]\([^)]*\)\)")  # says nothing without its link
+_OPENING = re.compile(r" ?[^.]*:\Z")  # a sentence that only begins what follows on the page
 _LINK = re.compile(r"\[([^\]]+)\]\([^)]*\)")
 
 
@@ -165,7 +164,7 @@ def _titled(page: str) -> Iterator[tuple[str, str]]:
     for part in re.split(r"^#+ ", page, flags=re.MULTILINE):
         title, *paragraphs = part.split("\n\n")
         prose = next((one for one in paragraphs if one[:1].strip() not in {"", "|"}), "")
-        told = (title.partition("]`: ")[2], " ".join(prose.split()))
+        told = (title.partition("]`: ")[2], _OPENING.sub("", " ".join(prose.split())))
         for named in _NAME.finditer(title):
             yield named["name"], _spoken(". ".join(one for one in told if one))
 

@@ -186,7 +186,11 @@ def test_a_section_lists_its_settings(explain):
     [
         ("review", "other models look at it"),
         ("fallback_system", "how a backend is chosen and left. What each strategy and each limit"),
-        ("agent_drains", "who does which job"),
+        (
+            "agent_drains",
+            "who does which job. A chain is a list of backends in the order of trying; "
+            "a drain is a job that works through one.\n",
+        ),
         ("backends.qwen", "a backend"),
         ("qwen", "a backend"),
         ("failure_patterns", "your own evidence. One section for each pattern."),
