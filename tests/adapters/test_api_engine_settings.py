@@ -328,6 +328,15 @@ def test_a_body_that_does_not_fit_is_refused(shared, body, status):
     assert shared.path.read_text() == FILE
 
 
+@pytest.mark.parametrize("kind", ["application/json", "application/x-www-form-urlencoded"])
+def test_a_body_is_json_whatever_it_is_called_and_no_form_comes_without_the_token(server, kind):
+    body, called = json.dumps({"chains": {"review": chain("qwen")}}), {"Content-Type": kind}
+    refused = server.client.put(URL, content=body, headers={**called, "Authorization": ""})
+    assert (refused.status_code, server.chains()["review"]) == (401, chain(on=False))
+    assert server.client.put(URL, content=body, headers=called).status_code == 200
+    assert server.chains()["review"] == chain("qwen")
+
+
 def test_nothing_is_told_without_the_token(server, path, audit):
     for method in ("GET", "PUT"):
         answer = server.client.request(method, URL, headers={"Authorization": "Bearer no"})
