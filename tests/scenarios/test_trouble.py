@@ -100,7 +100,7 @@ def test_a_model_out_of_reach_is_asked_again_by_its_lane_alone_and_then_waited_f
     pull = github.open_pull(BROKEN)
     bot.wait_for(lambda: "no backend can be used now" in pull.said(), "the wait to be told", 60.0)
 
-    assert len(model.calls) == 4, "three times, and once after its first rest"
+    assert 3 < len(model.calls) <= 6, "at most three times before its first rest, and after it"
     lines = [plain(line) for line in pull.said().splitlines()]
     assert [line for line in lines if line.startswith(("- ⏭️", "- ⏳"))] == snapshot(
         [
