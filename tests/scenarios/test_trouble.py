@@ -99,6 +99,7 @@ def test_a_model_out_of_reach_is_asked_again_by_its_lane_alone_and_then_waited_f
     model.answers(Reply(status=503, text="overloaded"))
     pull = github.open_pull(BROKEN)
     bot.wait_for(lambda: "no backend can be used now" in pull.said(), "the wait to be told", 60.0)
+    bot.wait_for(lambda: bot.runs(pull) and pull.cards(), "the run to be stored")
 
     assert 3 < len(model.calls) <= 6, "at most three times before its first rest, and after it"
     lines = [plain(line) for line in pull.said().splitlines()]
