@@ -102,7 +102,7 @@ def test_a_model_out_of_reach_is_asked_again_by_its_lane_alone_and_then_waited_f
     assert 3 < len(model.calls) <= 6, "at most three times before its first rest, and after it"
     lines = [plain(line) for line in pull.said().splitlines()]
     left = "- ⏭️ `primary`: unavailable: primary: the endpoint answered 503: overloaded"
-    again = "- ⏳ no backend can be used now, I try again at HH:MM:SS UTC: primary: has failed with this"
+    again = "- ⏳ no backend can be used now, I try again at HH:MM:SS UTC: primary: has failed"
     assert lines.count(left) == 2
     assert [line for line in lines if line.startswith(again)] != []
     assert pull.attempts() == ["### Regreen · attempt 1: working on `test`"]
