@@ -7,6 +7,8 @@ and no key.
 
 from collections.abc import Sequence
 
+import msgspec
+
 from bot.backends import context, markers, patches, prompt
 from bot.backends.base import Job
 from bot.backends.endpoints import endpoint
@@ -60,6 +62,8 @@ def _asked(job: Job, talk: Sequence[Message]) -> tuple[Answer, str]:
     where = endpoint(job.config, job.socket)
     if isinstance(where, Answer):
         return where, ""
+    if not job.question and job.config.max_retries is None:  # routing asks again for a task
+        where = msgspec.structs.replace(where, max_retries=0)
     result = job.chat.complete(
         where,
         talk,

@@ -82,6 +82,8 @@ def explain(
         return
     console = Console(highlight=False, markup=False, soft_wrap=True)
     folder = f"{found.source.parent}/" if found.source else ""
+    if about := book.about(key):
+        console.print(about, end="\n\n")
     if len(told) == 1:
         _print_one(console, told[0], folder)
         return
@@ -89,6 +91,7 @@ def explain(
         if one.origin:
             console.print(f"{one.key} = {_text(one.value)}", end="  ")
             console.print(f"({_by(one, folder)})", style="dim")
+            console.print(f"    {_meant(one)}")
     if unset := [one.key.rpartition(".")[2] for one in told if not one.origin]:
         console.print(f"not set: {', '.join(unset)}", style="dim")
 
@@ -102,11 +105,10 @@ def _redacted(one: Explained) -> Explained:
 
 def _print_one(console: Console, one: Explained, folder: str) -> None:
     console.print(f"{one.key} = {_text(one.value)}" if one.origin else f"{one.key} is not set")
-    unit = f", in {one.unit}" if one.unit and one.unit not in one.meaning else ""
     lines = {
         "set by": _by(one, folder),
         "over": "; ".join(f"{_text(value)} ({by.removeprefix(folder)})" for value, by in one.over),
-        "means": f"{one.meaning}{unit}",
+        "means": _meant(one),
         "holds": one.allowed,
         "default": one.default,
         "also set by": ", ".join(one.variables),
@@ -115,6 +117,11 @@ def _print_one(console: Console, one: Explained, folder: str) -> None:
     for name, text in lines.items():
         if text:
             console.print(f"  {name + ':':<12} {text}")
+
+
+def _meant(one: Explained) -> str:
+    unit = f", in {one.unit}" if one.unit and one.unit not in one.meaning else ""
+    return f"{one.meaning}{unit}"
 
 
 def _by(one: Explained, folder: str) -> str:

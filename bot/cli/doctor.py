@@ -23,6 +23,7 @@ from bot.github.connect import connect
 from bot.runtime.clock import SystemClock
 from bot.store import database as store
 from bot.store.migrate import pending
+from bot.workspace import git
 from bot.workspace import sandbox as sandboxes
 from bot.workspace.cleanup import Cleaner
 from bot.workspace.toolpath import host_path
@@ -80,10 +81,10 @@ def examine() -> Iterator[Finding]:
 
 
 def _git() -> Finding:
-    where = shutil.which("git")
-    if where is None:
-        return Finding("git", Health.FAILED, "not found on the PATH", "install git 2.30 or newer")
-    return Finding("git", Health.OK, where)
+    try:
+        return Finding("git", Health.OK, git.version())
+    except NeedsPerson as error:
+        return Finding("git", Health.FAILED, str(error), "install it, or a newer one")
 
 
 def _sandbox(config: SandboxConfig, where: Path | None) -> Iterator[Finding]:

@@ -6,12 +6,11 @@ from typing import Annotated, Any
 import msgspec
 import typer
 
-from bot.config import load
+from bot.cli import stored
 from bot.domain.errors import ConfigError
 from bot.domain.runs import Run
 from bot.domain.values import RunId
 from bot.repair.explain import explain_text
-from bot.store import database as store
 from bot.store.runs import SqlRuns
 
 TOLD = ("id", "state", "reason", "asked_by", "upstream", "choices", "plans", "deltas")
@@ -34,7 +33,7 @@ def command(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for a script.")] = False,
 ) -> None:
     """Print every choice of a run with what it went by and what came of it."""
-    found = SqlRuns(store.connect(*load.storage())).read(RunId(run))
+    found = SqlRuns(stored.opened()).read(RunId(run))
     if found is None:
         raise ConfigError(f"there is no run {run}; `regreen runs list` shows those there are")
     typer.echo(json.dumps(told(found), indent=2) if as_json else explain_text(found), nl=as_json)

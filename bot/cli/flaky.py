@@ -8,8 +8,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from bot.config import load
-from bot.store import database as store
+from bot.cli import stored
 from bot.store.history import FlakyTest, SqlHistory
 
 
@@ -37,7 +36,7 @@ def command(
 
 
 def _flaky(repo: str, limit: int) -> list[FlakyTest]:
-    database = store.connect(*load.storage())
+    database = stored.opened()
     try:
         return list(SqlHistory(database).flaky(repo or None, limit=limit))
     finally:

@@ -10,10 +10,9 @@ import msgspec
 import typer
 from rich.console import Console
 
-from bot.config import load
+from bot.cli import stored
 from bot.domain.errors import ConfigError, Gone
 from bot.runtime.clock import SystemClock
-from bot.store import database as store
 from bot.store.deliveries import SqlDeliveries
 
 
@@ -21,14 +20,14 @@ def command(
     delivery: Annotated[str, typer.Argument(help="The GUID, as GitHub's delivery page shows it.")],
 ) -> None:
     """Store the delivery once more, under a GUID that says so."""
-    database = store.connect(*load.storage())
+    database = stored.opened()
     deliveries = SqlDeliveries(database)
     try:
-        stored = deliveries.read(delivery)
+        known = deliveries.read(delivery)
     except Gone as error:
         raise ConfigError(f"no delivery {delivery} is stored in {database.name}") from error
     now = SystemClock().now()
-    guid = f"{stored.guid}-replay-{now:%H%M%S%f}"
-    deliveries.accept([msgspec.structs.replace(stored, guid=guid, received_at=now)])
-    what = f"{stored.event} {stored.action}".strip()
+    guid = f"{known.guid}-replay-{now:%H%M%S%f}"
+    deliveries.accept([msgspec.structs.replace(known, guid=guid, received_at=now)])
+    what = f"{known.event} {known.action}".strip()
     Console(soft_wrap=True, highlight=False).print(f"{what} is in the inbox again as {guid}")

@@ -8,12 +8,12 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from bot.cli import stored
 from bot.config import load
 from bot.repair.lanes import standing_of, tier
 from bot.routing.compare import Tally
 from bot.routing.overview import LaneState, Overview, TierState, overview
 from bot.runtime.clock import SystemClock
-from bot.store import database as store
 from bot.store.lanes import SqlLanes
 from bot.store.runs import SqlRuns
 
@@ -38,7 +38,7 @@ def command(
 
 def _overview(config: Path | None) -> Overview:
     policy = load.configuration(config).policy
-    database, clock = store.connect(*load.storage()), SystemClock()
+    database, clock = stored.opened(), SystemClock()
     try:
         known = SqlLanes(database, clock)
         tiers = {}

@@ -12,11 +12,11 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from bot.cli import stored
 from bot.config import load
 from bot.domain.errors import ConfigError
 from bot.domain.runs import Attempt, Run
 from bot.domain.values import RunId
-from bot.store import database as store
 from bot.store.runs import SqlRuns
 
 app = typer.Typer(add_completion=False, no_args_is_help=True)
@@ -107,4 +107,4 @@ def _console() -> Console:
 
 
 def _runs() -> SqlRuns:
-    return SqlRuns(store.connect(*load.storage()))
+    return SqlRuns(stored.opened())

@@ -6,13 +6,13 @@ that would have no effect.
 
     implement        the chain that mends, and `retry.total_attempts`
     qa_fix           `[qa]`; a change goes back to the backend that made it, so no own engines
-    review           the analysis drain, which judges a change before it is pushed
+    review           the review drain, and `review.mode`
     spec_draft       the planning drain
     spec_synthesize  `planning.synthesis`: a backend that makes one plan of several
     initializer      nothing
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -22,15 +22,15 @@ from msgspec import Meta
 from bot.config import drains, shapes
 from bot.config.document import Document, KeyPath
 from bot.config.layers import Settings
-from bot.config.schema import BackendConfig, Configuration, Drain
+from bot.config.schema import BackendConfig, Configuration, Drain, ReviewMode
 from bot.domain.values import Value
 
 MOST_ITERATIONS = 20
 CHAINS = ("implement", "qa_fix", "review", "spec_draft", "spec_synthesize", "initializer")
-DRAIN_OF = {"implement": Drain.FIX, "review": Drain.ANALYSIS, "spec_draft": Drain.PLANNING}
-ROLE_OF = {"implement": "reviewer", "review": "analysis"}  # in the older schema
+DRAIN_OF = {"implement": Drain.FIX, "review": Drain.REVIEW, "spec_draft": Drain.PLANNING}
+MENDS = "reviewer"  # the role of `implement` in the older schema
 ITERATIONS = {"implement": "retry.total_attempts", "qa_fix": "qa.max_iterations"}
-SWITCHES = {"qa_fix": "qa.enabled", "spec_draft": "planning.enabled"}
+SWITCHES = {"qa_fix": "qa.enabled", "review": "review.mode", "spec_draft": "planning.enabled"}
 SYNTHESIS = "planning.synthesis"
 
 Engine = Annotated[str, Meta(min_length=1, max_length=200)]
@@ -100,10 +100,11 @@ def shown(file: Document, found: Configuration, settings: Settings) -> EngineSet
     policy = found.policy
     implement = tuple(one.name for one in policy.primary)
     synthesis = settings.value(SYNTHESIS)
+    reviewed, reviewers = _or_kept(file, "review", tuple(one.name for one in policy.reviewers))
     said = {
         "implement": (bool(implement), implement),
         "qa_fix": (policy.qa.enabled, implement),
-        "review": _or_kept(file, "review", tuple(one.name for one in policy.analysts)),
+        "review": (reviewed and policy.review.mode is not ReviewMode.OFF, reviewers),
         "spec_draft": _or_kept(file, "spec_draft", tuple(one.name for one in policy.planners)),
         "spec_synthesize": (bool(synthesis), (synthesis,) if synthesis else ()),
         "initializer": (False, ()),
@@ -162,6 +163,8 @@ def edits(
         if wish.chains[name] != now.chains[name]:
             made += _chain(file, name, wish.chains[name], made)
     made += _switch(file, now.chains["spec_draft"], wish.chains["spec_draft"], settings)
+    if wish.chains["review"].enabled and settings.value(SWITCHES["review"]) == ReviewMode.OFF:
+        made.append(Edit(("review", "mode"), str(ReviewMode.GATE)))
     return made
 
 
@@ -188,9 +191,15 @@ def difference(wish: EngineSettings, got: EngineSettings) -> Iterator[tuple[str,
 
 def _or_kept(file: Document, name: str, engines: tuple[str, ...]) -> tuple[bool, tuple[str, ...]]:
     """Return whether a chain works, and its engines; one that is off keeps them under its name."""
-    kept = file.values.get(drains.CHAINS, {}).get(name, ())
-    named = name in file.values.get(drains.DRAINS, {}).values()
-    return bool(engines), engines or (() if named else tuple(kept))
+    named = file.values.get(drains.DRAINS, {}).values()
+    label = _own_label(name, named)
+    kept = () if label in named else file.values.get(drains.CHAINS, {}).get(label, ())
+    return bool(engines), engines or tuple(kept)
+
+
+def _own_label(name: str, others: Collection[str]) -> str:
+    """Return the name of the job's own chain, where the chains of other jobs are not to change."""
+    return f"{name}_engines" if name in others else name
 
 
 def _known(
@@ -248,9 +257,8 @@ def _chain(file: Document, name: str, new: EngineChain, made: Sequence[Edit]) ->
     bound |= {edit.path[1]: edit.value for edit in made if edit.path[0] == drains.DRAINS}
     own = bound.pop(DRAIN_OF[name], None)
     others = set(bound.values())
-    label = own if new.enabled and own and own not in others else name
-    if label in others:  # another job has a chain of this name: it must stay as it is
-        label = f"{name}_engines"
+    keeps = new.enabled and own and own not in others
+    label = own if keeps else _own_label(name, others)
     engines = list(new.engines) or None
     if chains.get(label) != engines:
         yield Edit((drains.CHAINS, label), engines)
@@ -259,10 +267,14 @@ def _chain(file: Document, name: str, new: EngineChain, made: Sequence[Edit]) ->
 
 
 def _by_role(legacy: Mapping[str, Any], name: str, new: EngineChain) -> Iterator[Edit]:
-    """Yield the changes where the file gives chains to roles; there the first developer plans."""
-    if name in ROLE_OF:
-        yield Edit((drains.LEGACY, ROLE_OF[name]), list(new.engines) if new.enabled else None)
+    """Yield the changes where the file gives chains to roles: none reviews, one developer plans."""
+    if name == "implement":
+        yield Edit((drains.LEGACY, MENDS), list(new.engines))
         return
+    if name == "review":
+        why = f"[{drains.LEGACY}] has no chain for reviews, for its {MENDS} mends"
+        named = f"[{drains.CHAINS}] and [{drains.DRAINS}]"
+        raise Refusal(f"chains.{name}.engines", f"{why}: name one in {named}")
     planner = list(legacy.get("developer") or ())[:1]
     if list(new.engines) != (planner if new.enabled else []):
         why = f"[{drains.LEGACY}] has no chain for plans, so the first developer plans"

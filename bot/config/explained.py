@@ -71,15 +71,26 @@ class Book:
 
     def look_up(self, wanted: str) -> tuple[Explained, ...]:
         """Return what there is to say of the keys that *wanted* names; none when it names none."""
+        return tuple(self._explained(key) for key in self._named(wanted)[1])
+
+    def about(self, wanted: str) -> str:
+        """Return what the section that *wanted* names is for; empty where it names none."""
+        label, keys = self._named(wanted)
+        places = [self._places[key] for key in keys]
+        whole = all(key == f"{label}.{at.name}" for key, at in zip(keys, places, strict=True))
+        return meanings.sections().get(places[0].section, "") if places and whole else ""
+
+    def _named(self, wanted: str) -> tuple[str, list[str]]:
+        """Return the full name of what is wanted, and its keys."""
         wanted = build.VARIABLES.get(wanted, wanted)
         if wanted == backends.DEFAULT_VARIABLE:
             wanted = "backend.default"
         for name in (wanted, f"backends.{wanted}"):  # `[qwen]` may stand for `[backends.qwen]`
             if under := [key for key in self._places if key.startswith(f"{name}.")]:
-                return tuple(self._explained(key) for key in under)
+                return name, under
             if name in self._places:
-                return (self._explained(name),)
-        return ()
+                return name, [name]
+        return wanted, []
 
     def _explained(self, key: str) -> Explained:
         place = self._places[key]

@@ -44,6 +44,8 @@ _UNITS = {
 _HEADING = re.compile(r"^### (?P<title>.*)$")
 _NAME = re.compile(r"`\[+(?P<name>[\w.]+)\]+`")
 _BOLD = re.compile(r"\*\*([^*`]+)\*\*")
+_ASIDE = re.compile(r" ?\(\[(?:how|which)\]\([^)]*\)\)")  # says nothing without its link
+_OPENING = re.compile(r" ?[^.]*:\Z")  # a sentence that only begins what follows on the page
 _LINK = re.compile(r"\[([^\]]+)\]\([^)]*\)")
 
 
@@ -73,6 +75,12 @@ def meaning(section: str, key: str) -> Meaning | None:
     if own is None and section in _FREE:
         return Meaning(_FREE[section])
     return own
+
+
+@cache
+def sections() -> Mapping[str, str]:
+    """Return what the page says of each section: its title, and its first words below it."""
+    return dict(_titled(_page()))
 
 
 def unit(key: str) -> str:
@@ -152,6 +160,15 @@ def _rows(page: str) -> Iterator[tuple[tuple[str, str], Meaning]]:
             yield from _row(section, dict(zip(columns, _cells(line), strict=False)))
 
 
+def _titled(page: str) -> Iterator[tuple[str, str]]:
+    for part in re.split(r"^#+ ", page, flags=re.MULTILINE):
+        title, *paragraphs = part.split("\n\n")
+        prose = next((one for one in paragraphs if one[:1].strip() not in {"", "|"}), "")
+        told = (title.partition("]`: ")[2], _OPENING.sub("", " ".join(prose.split())))
+        for named in _NAME.finditer(title):
+            yield named["name"], _spoken(". ".join(one for one in told if one))
+
+
 def _row(section: str, row: Mapping[str, Any]) -> Iterator[tuple[tuple[str, str], Meaning]]:
     place = DRAINS if "drain" in row else section
     keys = row.get("key") or row.get("drain") or ""
@@ -167,4 +184,5 @@ def _cells(line: str) -> list[str]:
 
 def _spoken(text: str) -> str:
     """Return text of the page without its marks."""
-    return _BOLD.sub(r"\1", _LINK.sub(r"\1", text)).replace("`", "")
+    text = _LINK.sub(r"\1", _ASIDE.sub("", text))
+    return _BOLD.sub(r"\1", text).replace("`", "").strip()

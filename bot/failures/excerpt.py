@@ -6,9 +6,8 @@ where most tools sum up; then what any other row of the table knows; then the be
 
 from collections.abc import Iterable, Sequence
 
-from bot.domain.values import Signal
-from bot.failures.evidence import Match, matches
-from bot.failures.region import Region, regions
+from bot.failures.evidence import Match
+from bot.failures.region import Region
 
 BUDGET = 24_000  # characters, about 6,000 tokens
 LINE = 500
@@ -18,16 +17,8 @@ END = 60
 CUT = "[… {} lines cut …]"
 
 
-def excerpt(log: bytes | str, signal: Signal) -> str:
-    """Return the lines of *log* that matter for *signal*, at most `BUDGET` characters."""
-    known = {evidence.line for evidence in signal.evidence}
-    found = list(regions(log))
-    region = next((one for one in found if known & set(one.numbers)), found[0])
-    return of_region(region, matches(region))
-
-
 def of_region(region: Region, found: Sequence[Match]) -> str:
-    """Return the excerpt of one region, given the rows that speak in it."""
+    """Return the excerpt of one region, at most `BUDGET` characters, given the rows that speak."""
     lines = _Lines(region.lines)
     head = _head(region)
     budget = BUDGET - len(head) - len(CUT) * 2

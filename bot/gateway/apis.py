@@ -18,6 +18,7 @@ from typing import Any
 import msgspec
 
 from bot.domain.models import Api
+from bot.domain.values import Secret
 
 Made = dict[str, Any]
 
@@ -145,6 +146,11 @@ FAMILIES: Mapping[Api, Family] = {
         _gemini,
     ),
 }
+# Where each lists its models, and how Anthropic wants to be asked:
+# https://platform.openai.com/docs/api-reference/models/list, https://docs.claude.com/en/api/models-list,
+# https://docs.claude.com/en/api/versioning, https://ai.google.dev/api/models#method:-models.list
+_LISTS = {Api.OPENAI: "/models", Api.ANTHROPIC: "/v1/models", Api.GEMINI: "/v1beta/models"}
+_ASKED_WITH = {Api.ANTHROPIC: {"anthropic-version": "2023-06-01"}}
 _VERSION = re.compile(r"/v1(?:beta)?$")
 
 
@@ -166,6 +172,15 @@ def address(base_url: str, below: str) -> str:
     if version and below.startswith(f"{version[0]}/"):
         base = base[: version.start()]
     return base + below
+
+
+def models(api: Api, base_url: str, key: Secret | None) -> tuple[str, dict[str, str]]:
+    """Return where an endpoint lists its models, and the headers to ask with."""
+    headers = {"accept-encoding": "identity", **_ASKED_WITH.get(api, {})}
+    if key is not None:
+        name, value = FAMILIES[api].key(key.reveal())
+        headers[name] = value
+    return address(base_url, _LISTS[api]), headers
 
 
 def error(api: Api, status: int, message: str) -> bytes:

@@ -13,11 +13,8 @@ import httpx
 
 from bot.domain.answers import Ending
 from bot.domain.health import Observation
-from bot.domain.models import Api, Grant
+from bot.domain.models import Grant
 from bot.gateway import apis, upstream
-
-_LISTS = {Api.OPENAI: "/models", Api.ANTHROPIC: "/v1/models", Api.GEMINI: "/v1beta/models"}
-_VERSION = {"anthropic-version": "2023-06-01"}  # https://docs.claude.com/en/api/versioning
 
 
 class Granting(Protocol):
@@ -43,12 +40,7 @@ class HttpProbes:
 
 
 async def _asked(grant: Grant, timeout_s: float) -> Ending:
-    headers = {"accept-encoding": "identity"}
-    headers |= _VERSION if grant.api is Api.ANTHROPIC else {}
-    if grant.key is not None:
-        name, value = apis.FAMILIES[grant.api].key(grant.key.reveal())
-        headers[name] = value
-    address = apis.address(grant.base_url, _LISTS[grant.api])
+    address, headers = apis.models(grant.api, grant.base_url, grant.key)
     try:
         async with (
             asyncio.timeout(timeout_s),

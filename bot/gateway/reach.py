@@ -19,20 +19,12 @@ from bot.domain.answers import Ending
 from bot.domain.chat import Failed
 from bot.domain.models import Api
 from bot.domain.values import Secret
-from bot.gateway import replies, upstream
-from bot.gateway.apis import FAMILIES, address
+from bot.gateway import apis, replies, upstream
 from bot.gateway.events import unspoken
 
 PATIENCE_S = 15.0
 _MOST_BYTES = 4 * 1024 * 1024  # of a list of models
-# https://platform.openai.com/docs/api-reference/models/list, https://docs.claude.com/en/api/models-list,
-# https://ai.google.dev/api/models#method:-models.list
-_LISTS = {
-    Api.OPENAI: "/models",
-    Api.ANTHROPIC: "/v1/models?limit=1000",
-    Api.GEMINI: "/v1beta/models?pageSize=1000",
-}
-_HEADERS = {Api.ANTHROPIC: {"anthropic-version": "2023-06-01"}}
+_WHOLE = {Api.ANTHROPIC: "?limit=1000", Api.GEMINI: "?pageSize=1000"}  # lists that come in pages
 _NO_LIST = {HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED, HTTPStatus.NOT_IMPLEMENTED}
 
 
@@ -54,12 +46,12 @@ def reach(
 ) -> Reached:
     """Ask the endpoint for its models; every failure is a value, and none holds the key."""
     host, began = upstream.host(base_url), time.monotonic()
+    where, headers = apis.models(api, base_url, key)
+    headers["accept"] = "application/json"
     try:
         with (
             httpx.Client(verify=upstream.tls(), timeout=patience_s) as client,
-            client.stream(
-                "GET", address(base_url, _LISTS[api]), headers=_headers(api, key)
-            ) as response,
+            client.stream("GET", where + _WHOLE.get(api, ""), headers=headers) as response,
         ):
             body = _capped(response)
     except (*upstream.FAULTS, OSError) as error:
@@ -73,15 +65,6 @@ def reach(
         return Reached(seconds, unspoken(f"{host}: {found.detail}", key), found.ending)
     detail = f"{host} has no list of models" if found is None else f"{host} lists {len(found)}"
     return Reached(seconds, detail, models=found)
-
-
-def _headers(api: Api, key: Secret | None) -> dict[str, str]:
-    headers = {"accept": "application/json", "accept-encoding": "identity"}
-    headers |= _HEADERS.get(api, {})
-    if key is not None:
-        name, value = FAMILIES[api].key(key.reveal())
-        headers[name] = value
-    return headers
 
 
 def _capped(response: httpx.Response) -> bytes | None:

@@ -90,12 +90,6 @@ def live(comments: Sequence[Comment]) -> tuple[Comment, ...]:
     return tuple(one for one in comments if one.mine and read(one.body) is not None)
 
 
-def find(comments: Sequence[Comment], trigger: str) -> Comment | None:
-    """Return our comment about this trigger, retired or not: it is edited, never posted twice."""
-    ours = ((comment, _any(comment)) for comment in comments if comment.mine)
-    return next((one for one, found in ours if found and found.trigger == trigger), None)
-
-
 def tries_on(comments: Sequence[Comment], number: int, head: Sha) -> int:
     """Return how many attempts were begun on this head, as the triggers of our comments say.
 

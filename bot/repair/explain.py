@@ -19,7 +19,6 @@ from bot.repair.messages import fence, name, quote
 COMMENT_CHARACTERS = 50_000  # room for what stands around it
 PLAN_CHARACTERS = 30_000  # of a plan's text in its comment
 MANY = 12  # lines of one kind in a comment; the command line shows them all
-_NOTHING = "Regreen has not worked on this pull request. `/regreen fix` has it look now."
 
 
 Item = TypeVar("Item")
@@ -78,16 +77,6 @@ def _visible(text: str) -> str:
 
 TEXT = Style(_plain, _plain, _plain_block, many=0)
 MARKDOWN = Style(quote, lambda text: name(redact(text)), lambda _: "", many=MANY)
-
-
-def reply(run: Run | None) -> str:
-    """Return the answer to `/regreen explain`."""
-    return _NOTHING if run is None else explain_markdown(run)
-
-
-def plan_reply(run: Run | None) -> str:
-    """Return the answer to `/regreen plan`."""
-    return _NOTHING if run is None else plan_markdown(run)
 
 
 def explain_text(run: Run) -> str:

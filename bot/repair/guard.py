@@ -31,7 +31,6 @@ GITLINK = 0o160000
 INDEX_LINE = re.compile(r"^index [0-9a-f]+\.\.[0-9a-f]+(?: [0-7]+)?\n?", re.MULTILINE)
 ESCAPED = re.compile(r'\\([0-7]{3}|["\\abtnvfr])')
 NAMED = {"a": 7, "b": 8, "t": 9, "n": 10, "v": 11, "f": 12, "r": 13, '"': 34, "\\": 92}
-ELSEWHERE = frozenset({"protected-path", "lock-file"})  # what another backend may do without
 # Git's own, and workflows: GitHub lets an App push those only with a permission that we lack.
 UNTOUCHABLE = (".github/workflows/**", ".gitmodules", "**/.git", "**/.git/**", "**/git~1/**")
 

@@ -94,6 +94,11 @@ class Database:
             return str(error)
         return ""
 
+    def used(self) -> bool:
+        """Tell whether our tables were ever made here."""
+        with self.read() as connection:
+            return sa.inspect(connection).has_table("alembic_version")
+
     def lock(self) -> None:
         """Make this process the only one that executes work on the SQLite file, until `close`.
 

@@ -22,8 +22,6 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import IO
 
-import structlog
-
 from bot.workspace.cleanup import Cleaner
 
 FOLDER = "setups"
@@ -32,8 +30,6 @@ _MARKED = timedelta(days=1)
 _EVERY = timedelta(hours=1)
 _LOOK_S = 0.2  # how often who waits looks whether another is done
 _MB = 1024 * 1024
-
-log = structlog.get_logger("regreen")
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from typer.testing import CliRunner
 
 from bot import cli
 from bot.simulator.serve import SimOptions, Simulator
+from bot.workspace.git import version as git_version
 from tests.support.simulated import app_key, make_repo
 
 ROOT = Path(__file__).parents[2]
@@ -108,7 +109,7 @@ def test_the_doctor_names_what_is_missing(tmp_path):
     assert ended.returncode == 1, ended.stderr
     assert found["environment"]["health"] == "failed"
     assert "REGREEN_APP_ID" in found["environment"]["detail"]
-    assert found["git"]["health"] == "ok"
+    assert (found["git"]["health"], found["git"]["detail"]) == ("ok", git_version())
 
 
 def test_the_doctor_is_content_with_a_simulated_github(tmp_path):

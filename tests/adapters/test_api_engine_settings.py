@@ -70,7 +70,7 @@ careful = [
 [agent_drains]
 fix = "mending"
 planning = "careful"
-analysis = "careful"
+review = "careful"
 """
 
 
@@ -187,7 +187,8 @@ def test_what_is_put_is_what_is_got_and_the_file_keeps_everything_else(server, p
     policy = load.configuration(path, {}).policy
     assert [one.name for one in policy.primary] == ["claude", "grok-4.1-fast"]
     assert [one.name for one in policy.planners] == ["qwen", "claude"]
-    assert [one.name for one in policy.analysts] == ["claude"]
+    assert [one.name for one in policy.reviewers] == ["claude"]
+    assert (policy.analysts, policy.review.mode) == ((), "advisory")
     assert (policy.planning.synthesis, policy.qa.enabled) == ("claude", True)
     assert (policy.qa.max_iterations, policy.retry.total_attempts) == (5, 4)
 
@@ -207,12 +208,12 @@ def test_a_list_keeps_its_comments_and_other_drains_keep_their_chain(server, pat
     assert answer.status_code == 200, answer.text
     text = path.read_text()
     assert 'mending = ["b", "a"]  # in this order' in text
-    assert 'spec_draft = ["a", "b"]' in text, "analysis goes on with `careful`"
+    assert 'spec_draft = ["a", "b"]' in text, "the review goes on with `careful`"
     assert 'planning = "spec_draft"' in text
     assert "[agent_chains]  # who is there" in text
     assert '    "c",  # slow\n    # last resort\n    "a",  # dear\n]' in text
     assert server.chains()["review"] == chain("c", "a")
-    path.write_text(NAMED.replace('analysis = "careful"\n', ""))
+    path.write_text(NAMED.replace('review = "careful"\n', ""))
     assert server.put(spec_draft={"engines": ["a", "b"]}).status_code == 200
     text = path.read_text()
     assert '    "a", # dear\n    "b",\n' in text
@@ -230,18 +231,45 @@ def test_a_chain_that_is_off_keeps_its_engines(server):
     assert server.chains()["spec_synthesize"] == chain(on=False)
 
 
+def test_a_review_whose_mode_is_off_is_off_and_turned_on_as_a_gate(server, path):
+    path.write_text(f'{NAMED}[review]\nmode = "off"  # too dear\nwithin_s = 9\n')
+    assert server.chains()["review"] == chain("c", "a", on=False)
+    assert server.put(review={"engines": ["a"]}).json()["chains"]["review"] == chain("a", on=False)
+    assert 'mode = "off"  # too dear' in path.read_text()
+    assert server.put(review={"enabled": True}).json()["chains"]["review"] == chain("a")
+    policy = load.configuration(path, {}).policy
+    assert [one.name for one in policy.reviewers] == ["a"]
+    assert (policy.review.mode, policy.review.within_s) == ("gate", 9)
+
+
+def test_a_review_turned_off_and_on_keeps_its_mode_and_leaves_the_analysis_alone(server, path):
+    path.write_text(
+        NAMED.replace("careful", "review").replace("planning", "analysis")
+        + '[review]\nmode = "consensus"\n'
+    )
+    assert server.chains()["review"] == chain("c", "a")
+    off = server.put(review={"enabled": False})
+    assert off.json()["chains"]["review"] == chain("c", "a", on=False)
+    found = load.configuration(path, {}).policy
+    assert (found.reviewers, [one.name for one in found.analysts]) == ((), ["c", "a"])
+    assert server.put(review={"enabled": True}).json()["chains"]["review"] == chain("c", "a")
+    assert load.configuration(path, {}).policy.review.mode == "consensus"
+
+
 def test_the_older_schema_is_kept(server, path):
     path.write_text(
         '[backends.a]\nmodel = "m"\n[backends.b]\nmodel = "m"\n'
         '[agent_chain]  # old\ndeveloper = ["a", "b"]\nreviewer = ["b"]  # mends\n'
     )
-    assert server.put(implement=chain("a", times=3), review=chain("b")).status_code == 200
+    assert server.put(implement=chain("a", times=3)).status_code == 200
     text = path.read_text()
     assert 'reviewer = ["a"]  # mends' in text
-    assert 'analysis = ["b"]' in text
     assert "agent_chains" not in text
-    refused = server.put(spec_draft=chain("b"))
-    assert (refused.status_code, refused.json()["key"]) == (422, "chains.spec_draft.engines")
+    for name, word in (("spec_draft", "the first developer"), ("review", "no chain for reviews")):
+        refused = server.put(**{name: chain("b")})
+        assert (refused.status_code, refused.json()["key"]) == (422, f"chains.{name}.engines")
+        assert word in refused.json()["error"]
+    assert path.read_text() == text
     assert server.put(spec_draft=chain("a")).json()["chains"]["spec_draft"] == chain("a")
 
 
@@ -300,6 +328,15 @@ def test_a_body_that_does_not_fit_is_refused(shared, body, status):
     assert shared.path.read_text() == FILE
 
 
+@pytest.mark.parametrize("kind", ["application/json", "application/x-www-form-urlencoded"])
+def test_a_body_is_json_whatever_it_is_called_and_no_form_comes_without_the_token(server, kind):
+    body, called = json.dumps({"chains": {"review": chain("qwen")}}), {"Content-Type": kind}
+    refused = server.client.put(URL, content=body, headers={**called, "Authorization": ""})
+    assert (refused.status_code, server.chains()["review"]) == (401, chain(on=False))
+    assert server.client.put(URL, content=body, headers=called).status_code == 200
+    assert server.chains()["review"] == chain("qwen")
+
+
 def test_nothing_is_told_without_the_token(server, path, audit):
     for method in ("GET", "PUT"):
         answer = server.client.request(method, URL, headers={"Authorization": "Bearer no"})
@@ -339,10 +376,10 @@ def test_of_many_at_one_time_only_one_wins_and_the_file_is_whole(server, path, a
 def test_a_change_is_in_force_without_a_restart(server, path):
     seconds = [0.0]
     watched = Watched(path, {}, report=pytest.fail, seconds=lambda: seconds[0])
-    assert watched.current().policy.analysts == ()
+    assert watched.current().policy.reviewers == ()
     server.put(review=chain("claude"))
     seconds[0] += 1
-    assert [one.name for one in watched.current().policy.analysts] == ["claude"]
+    assert [one.name for one in watched.current().policy.reviewers] == ["claude"]
 
 
 def test_a_change_stands_in_the_audit_trail(path, stored):
@@ -463,10 +500,13 @@ def files(draw):
         for name in NAMES
     ]
     if draw(st.booleans()):
-        bound = draw(st.sampled_from([["fix"], ["fix", "planning"], ["analysis", "fix"]]))
+        bound = draw(st.sampled_from([["fix"], ["fix", "planning"], ["review", "fix"], ["review"]]))
         lines = [f'{drain} = "x"{draw(COMMENTS)}\n' for drain in bound]
         chains = f"[agent_chains]{draw(COMMENTS)}\nx = {array(draw(ORDERS))}{draw(COMMENTS)}\n"
         parts += [chains, f"[agent_drains]{draw(COMMENTS)}\n{''.join(lines)}"]
+    if draw(st.booleans()):
+        mode = draw(st.sampled_from(["off", "advisory", "consensus"]))
+        parts.append(f'[review]{draw(COMMENTS)}\nmode = "{mode}"{draw(COMMENTS)}\n')
     if draw(st.booleans()):
         parts.append(f"[qa]{draw(COMMENTS)}\nmax_sessions = 7{draw(COMMENTS)}\n")
     parts = draw(st.permutations(parts))

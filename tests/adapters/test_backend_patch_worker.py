@@ -11,7 +11,7 @@ from bot.domain.chat import Completion, Endpoint
 from bot.domain.values import Secret
 from bot.gateway.chat import Chat
 from bot.simulator.model import ScriptedModel
-from tests.support.chat_server import fails, says, serving
+from tests.support.chat_server import Sent, fails, says, serving
 from tests.support.sandboxes import PlainSandbox
 from tests.support.tasks import a_failing_step, a_task, fill, texts
 
@@ -30,6 +30,10 @@ CANARY = "sk-canary-8899"
 def a_config(url: str, **changes) -> BackendConfig:
     given = {"base_url": url, "api_key": Secret(CANARY), "max_retries": 0, **changes}
     return BackendConfig("qwen", "patch_worker", "m-1", **given)
+
+
+async def no_wait(_seconds: float) -> None:
+    """Let no time pass between two calls."""
 
 
 def ask(config: BackendConfig, tree: Path, task=None, chat=None):
@@ -57,6 +61,14 @@ def test_an_edit_is_applied_and_paid_for(tree):
     assert (answer.usage.input_tokens, answer.usage.output_tokens) == (1000, 200)
     assert answer.usage.cost_usd == pytest.approx(0.002)
     assert answer.usage.seconds > 0
+
+
+@pytest.mark.parametrize(("retries", "calls"), [(None, 1), (0, 1), (1, 2)])
+def test_an_outage_is_left_to_routing_unless_the_file_says_otherwise(tree, retries, calls):
+    with serving(Sent(503)) as server:
+        answer = ask(a_config(server.url, max_retries=retries), tree, chat=Chat(sleep=no_wait))
+
+    assert (answer.ending, len(server.seen)) == (Ending.UNAVAILABLE, calls)
 
 
 def test_the_scripted_model_of_the_demo_is_understood(tree):
@@ -225,7 +237,7 @@ def test_the_openai_keys_win(tree):
     )
     ask(config, tree, chat=chat)
 
-    assert chat.endpoints == [Endpoint("http://b", Secret("b"), 2, 3, 30)]
+    assert chat.endpoints == [Endpoint("http://b", Secret("b"), 0, 3, 30)]
 
 
 def test_a_missing_key_or_address_is_said_without_a_call(tree):

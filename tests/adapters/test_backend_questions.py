@@ -33,16 +33,24 @@ def a_question(purpose: Purpose = Purpose.PLAN, *, diff="", opinions=(), **task)
     return Question(purpose, a_task(step, **task), diff, tuple(opinions))
 
 
-def consult(config: BackendConfig, tree: Path, question: Question | None = None, **changes):
+async def no_wait(_seconds: float) -> None:
+    """Let no time pass between two calls."""
+
+
+def consult(
+    config: BackendConfig, tree: Path, question: Question | None = None, chat=None, **changes
+):
     sandbox = PlainSandbox()
-    registry = Registry(lambda: Configuration(backends={config.name: config}), sandbox, Chat())
+    found = Configuration(backends={config.name: config})
+    registry = Registry(lambda: found, sandbox, chat or Chat())
     given = {"within_s": 20.0, "stop": lambda: False, **changes}
     answer = registry.consult(config.name, question=question or a_question(), tree=tree, **given)
     return answer, sandbox
 
 
 def a_worker(url: str, **changes) -> BackendConfig:
-    return BackendConfig("qwen", "patch_worker", "m-1", base_url=url, max_retries=0, **changes)
+    given = {"base_url": url, "max_retries": 0, **changes}
+    return BackendConfig("qwen", "patch_worker", "m-1", **given)
 
 
 def a_program(script: str, **changes) -> BackendConfig:
@@ -155,6 +163,14 @@ def test_other_ends_are_as_ever(tree, reply, ending, said):
     assert answer.ending is ending
     assert said in answer.detail
     assert texts(tree) == FILES
+
+
+def test_an_outage_is_asked_past_where_nothing_else_asks_again(tree):
+    with serving(Sent(503), Sent(503), says(PLAN)) as server:
+        worker = a_worker(server.url, max_retries=None)
+        answer, _ = consult(worker, tree, chat=Chat(sleep=no_wait))
+
+    assert answer.text == PLAN
 
 
 def test_thoughts_are_left_out(tree):

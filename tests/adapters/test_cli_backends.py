@@ -404,7 +404,9 @@ def test_each_api_is_asked_for_its_models_in_its_own_way(api, below, header, bod
         got = reach(api, f"http://{host}", Secret(KEY))
     ((path, headers),) = seen
     assert (got.ending, got.models, path) == (None, ("m",), below)
-    assert {name.lower(): one for name, one in headers.items()}[header[0].lower()] == header[1]
+    sent = {name.lower(): one for name, one in headers.items()}
+    assert sent[header[0].lower()] == header[1]
+    assert ("anthropic-version" in sent) == (api is Api.ANTHROPIC)
 
 
 @pytest.mark.parametrize(

@@ -167,15 +167,43 @@ def test_no_secret_is_shown(explain, key):
 
 
 def test_a_section_lists_its_settings(explain):
-    shown = explain("budget").stdout.splitlines()
-    assert shown[0] == "budget.per_attempt_usd = null  (default)"
-    assert len(shown) == len(shapes.keys_of(shapes.BudgetKeys))
+    about, blank, *shown = explain("budget").stdout.splitlines()
+    assert about.startswith("what models may cost. Days are those of UTC. Before a call its ")
+    assert "a call that would break a cap is refused; the run then waits" in about
+    assert blank == ""
+    assert shown[:2] == ["budget.per_attempt_usd = null  (default)", "    USD for one attempt"]
+    assert len(shown) == 2 * len(shapes.keys_of(shapes.BudgetKeys))
     qwen = explain("backends.qwen").stdout
     assert "backends.qwen.timeout = 30.0  (llm_config.toml:5)\n" in qwen
     assert "not set: openai_api_key" in qwen
     assert [one["key"] for one in told(explain("attempts", "--json"))] == [
         "attempts.trusted_markers"
     ]
+
+
+@pytest.mark.parametrize(
+    ("section", "about"),
+    [
+        ("review", "other models look at it"),
+        ("fallback_system", "how a backend is chosen and left. What each strategy and each limit"),
+        (
+            "agent_drains",
+            "who does which job. A chain is a list of backends in the order of trying; a drain is",
+        ),
+        ("backends.qwen", "a backend"),
+        ("qwen", "a backend"),
+        ("failure_patterns", "your own evidence. One section for each pattern."),
+    ],
+)
+def test_a_section_says_what_it_is_for(explain, section, about):
+    told = explain(section).stdout.splitlines()[0]
+    assert told.startswith(about)
+    assert not told.endswith(":"), "what only begins a list is left out"
+
+
+@pytest.mark.parametrize("part", ["retry.retries", "regreen", "budget.per_day_usd"])
+def test_what_is_no_section_or_is_plain_says_only_what_its_keys_mean(explain, part):
+    assert explain(part).stdout.startswith(part)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,6 @@ import typer
 from typer.testing import CliRunner
 
 from bot.cli.flaky import command
-from bot.domain.errors import NeedsPerson
 from bot.domain.values import Observation
 from bot.store.database import connect
 from bot.store.history import SqlHistory
@@ -70,9 +69,3 @@ def test_a_script_reads_a_list(flaky):
 def test_none_is_said_in_words(flaky):
     assert flaky("--repo", "o/none").stdout == "No flaky test is known.\n"
     assert len(flaky("--limit", "1").stdout.splitlines()) == 2
-
-
-def test_a_database_without_tables_names_the_mend(flaky):
-    error = flaky().exception
-    assert isinstance(error, NeedsPerson)
-    assert "regreen migrate" in str(error)

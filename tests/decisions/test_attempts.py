@@ -150,12 +150,6 @@ def test_live_comments_are_those_of_ours_that_count():
     assert attempts.live([mine, old, theirs(MARK), a_comment("hello")]) == (mine,)
 
 
-def test_a_comment_is_found_by_its_trigger_retired_or_not():
-    old = a_comment(attempts.retired(MARK), id=5)
-    assert attempts.find([theirs(MARK), old], "pr-123-aaaaaaaaaaaa") == old
-    assert attempts.find([old], "pr-123-aaaaaaaaaaaa.2") is None
-
-
 def test_tries_on_a_head():
     def tried(head, nth, *, retire=False):
         body = attempts.marker(1, attempts.trigger(123, head, nth), RunId("r"))

@@ -217,12 +217,8 @@ def test_the_newest_plan_is_shown_with_how_it_came_to_be():
 """)
 
 
-def test_there_may_be_no_plan_and_no_run():
+def test_there_may_be_no_plan():
     assert "has no plan yet" in plan_markdown(a_run())
-    assert "no plan yet" in explain.plan_reply(a_run())
-    assert "has not worked" in explain.plan_reply(None)
-    assert "has not worked" in explain.reply(None)
-    assert explain.reply(STORY) == explain_markdown(STORY)
 
 
 @pytest.mark.parametrize(

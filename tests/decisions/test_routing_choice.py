@@ -318,6 +318,19 @@ def test_round_robin_takes_turns_among_those_that_are_well():
     assert seen == ["a", "c"] * 3
 
 
+def test_round_robin_gives_a_backend_one_turn_however_many_providers_it_has():
+    lanes = (Lane("a:x", "a"), Lane("a:y", "a"), Lane("a:z", "a"), B)
+    policy = by(Strategy.ROUND_ROBIN)
+    standing, seen = Standing(), []
+    for _ in range(4):
+        choice = choose(lanes, scene(1, standing), policy)
+        standing = choice.standing
+        seen.append(key(choice))
+    assert seen == ["a:x", "b"] * 2
+    dead = Scene(at(1), {"a:x": DEAD}, repo="o/r", number=7)
+    assert key(choose(lanes, dead, policy)) == "a:y", "its next provider has its turn"
+
+
 def chosen(policy, healths, times=400):
     counts = dict.fromkeys("abc", 0)
     for number in range(times):

@@ -5,9 +5,10 @@ import json
 import httpx
 
 from bot.simulator.faults import Kind
+from bot.simulator.model import Reply
 from bot.simulator.state import Json
 from tests.support import signed
-from tests.support.scenes import AREA, BROKEN, MENDED, REPO, TIDY
+from tests.support.scenes import AREA, BROKEN, MENDED, REPO, TIDY, plain
 
 
 def posted(bot, event: str, payloads: list[Json]) -> list[int]:
@@ -88,6 +89,24 @@ def test_hundreds_of_deliveries_about_one_head_are_one_run(bot, github, model):
     assert len(pull.commits()) == 2
     runs = bot.server.rows(f"SELECT 1 FROM runs WHERE repo = '{REPO}' AND number = {pull.number}")
     assert len(runs) == 1
+
+
+def test_a_model_out_of_reach_is_asked_again_by_its_lane_alone_and_then_waited_for(
+    bot, github, model
+):
+    model.answers(Reply(status=503, text="overloaded"))
+    pull = github.open_pull(BROKEN)
+    bot.wait_for(lambda: "no backend can be used now" in pull.said(), "the wait to be told", 60.0)
+    bot.wait_for(lambda: bot.runs(pull) and pull.cards(), "the run to be stored")
+
+    assert 3 < len(model.calls) <= 6, "at most three times before its first rest, and after it"
+    lines = [plain(line) for line in pull.said().splitlines()]
+    left = "- ⏭️ `primary`: unavailable: primary: the endpoint answered 503: overloaded"
+    again = "- ⏳ no backend can be used now, I try again at HH:MM:SS UTC: primary: has failed"
+    assert lines.count(left) == 2
+    assert [line for line in lines if line.startswith(again)] != []
+    assert pull.attempts() == ["### Regreen · attempt 1: working on `test`"]
+    assert pull.card()["status"] == "in_progress"
 
 
 def test_a_delivery_about_a_pull_request_that_is_not_there(bot, github, model):
