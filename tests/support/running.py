@@ -114,7 +114,7 @@ class Regreen:
                 cwd=Path(__file__).parents[2],
             )
         if ready:
-            self.wait_for(self.ready, 30, "the server to be ready")
+            self.wait_for(self.ready, 90, "the server to be ready")
 
     def ready(self) -> bool:
         assert self.process is not None
@@ -139,7 +139,7 @@ class Regreen:
         except subprocess.TimeoutExpired:
             self.kill()
 
-    def settle(self, timeout_s: float = 60.0) -> None:
+    def settle(self, timeout_s: float = 120.0) -> None:
         """Wait until nothing is under way here or at GitHub, and stays so."""
         self.wait_for(
             lambda: self.quiet() and self.github.idle() and self.quiet(), timeout_s, "rest"
