@@ -314,7 +314,7 @@ def test_own_sections_reach_the_policy(read):
         '[attempts]\ntrusted_markers=["auto-coder"]\n'
         "[retry]\nretries.lint=2\n[retry.multipliers]\ninfra=3\n"
         '[guard]\nmax_files=3\nprotected=["x/**"]\n'
-        '[sandbox]\ndriver="none"\npaths=["/opt"]\nmemory_mb=99\nworkers=4\nfetch=["pypi.org"]\nfetch_mb=5\nsnapshots_mb=0\n'
+        '[sandbox]\ndriver="none"\npaths=["/opt"]\nmemory_mb=99\nworkers=4\nfetch=["packages.example"]\nfetch_mb=5\nsnapshots_mb=0\n'
         "[qa]\nenabled=true\nmax_sessions=5\n[planning]\nenabled=true\nwithin_s=30\n"
         '[approvals]\nrole="admin"\nremind_s=60\nexpire_s=600\n'
     )
@@ -331,7 +331,7 @@ def test_own_sections_reach_the_policy(read):
     assert policy.guard.protected == ("x/**",)
     assert (sandbox.driver, sandbox.paths, sandbox.memory_mb) == ("none", ("/opt",), 99)
     assert sandbox.workers == 4
-    assert (sandbox.fetch, sandbox.fetch_mb, sandbox.snapshots_mb) == (("pypi.org",), 5, 0)
+    assert (sandbox.fetch, sandbox.fetch_mb, sandbox.snapshots_mb) == (("packages.example",), 5, 0)
 
 
 # --- faults and warnings -------------------------------------------------------------------------

