@@ -136,7 +136,7 @@ class Regreen:
         except subprocess.TimeoutExpired:
             self.kill()
 
-    def settle(self, timeout_s: float = 60.0) -> None:
+    def settle(self, timeout_s: float = 120.0) -> None:
         """Wait until nothing is under way here or at GitHub, and stays so."""
         self.wait_for(
             lambda: self.quiet() and self.github.idle() and self.quiet(), timeout_s, "rest"

@@ -331,7 +331,7 @@ class Bot:
         lines = [line for line in page.splitlines() if line.startswith(f"{name} ")]
         return float(lines[0].rpartition(" ")[2]) if lines else 0.0
 
-    def settle(self, timeout_s: float = 60.0) -> None:
+    def settle(self, timeout_s: float = 120.0) -> None:
         """Wait until nothing is under way here or at GitHub."""
         self.server.settle(timeout_s)
 
