@@ -1,11 +1,19 @@
 """What holds for every test."""
 
+import os
+import sys
+from pathlib import Path
+
 import pytest
 from hypothesis import settings
 
 # No property is a matter of time: the machine may be busy.
 settings.register_profile("regreen", deadline=None)
 settings.load_profile("regreen")
+
+# Our own Python comes first for all that is started: a version manager's `python` is often a script
+# that looks for one each time, which costs more than the tests of a toy project.
+os.environ["PATH"] = f"{Path(sys.executable).parent}:{os.environ['PATH']}"  # noqa: TID251
 
 SLOW = ("/durability/", "/scenarios/", "/acceptance/")  # they mostly wait
 

@@ -16,10 +16,8 @@ import unittest
 from pathlib import Path
 from typing import Any, Iterable, Iterator, Optional, Tuple  # noqa: UP035  # also for Python 3.8
 
-try:
+if __name__ != "__main__":  # unittest alone needs no pytest, which takes long to import
     from _pytest import outcomes, skipping
-except ImportError:  # unittest alone needs no pytest
-    outcomes = skipping = None  # type: ignore[assignment]
 
 Told = Tuple[str, bool, Optional[int]]  # noqa: UP006, UP045
 
