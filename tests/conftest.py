@@ -21,3 +21,12 @@ SLOW = ("/durability/", "/scenarios/", "/acceptance/")  # they mostly wait
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with what waits for others, so that the quick tests fill the time beside it."""
     items.sort(key=lambda item: not any(part in str(item.path) for part in SLOW))
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Refuse a pytest with which xdist groups nothing: it tells nobody, and all would be slow."""
+    if not getattr(session.config.option, "loadgroup", False):
+        return
+    for item in session.items:
+        if item.get_closest_marker("xdist_group") and "@" not in item.nodeid:
+            raise pytest.UsageError(f"xdist does not group {item.nodeid}: another pytest does")
