@@ -1,8 +1,8 @@
 """Real bare git repositories, read and written by plumbing.
 
-Every fact about code (commits, diffs, files, branches) is asked of git each time; only commits,
-which never change, are remembered. No working tree exists: commits are made through a temporary
-index.
+Every fact about code (commits, diffs, files, branches) is asked of git each time; only what never
+changes is remembered: commits, and what lies between two of them. No working tree exists: commits
+are made through a temporary index.
 """
 
 import re
@@ -10,13 +10,16 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from pathlib import Path
 
 from bot.simulator import clock
 
 NO_SHA = "0" * 40
+_SHA = re.compile("[0-9a-f]{40}")
 _FORMAT = "%H%x00%T%x00%P%x00%an%x00%ae%x00%aI%x00%cn%x00%ce%x00%cI%x00%B%x00%x01"
 _STATUS = {"A": "added", "D": "removed", "M": "modified", "T": "changed", "R": "renamed"}
 
@@ -72,6 +75,7 @@ class GitRepo:
         self.path = path
         self._git = shutil.which("git") or "git"
         self._commits: dict[str, Commit] = {}
+        self._remembered = lru_cache(maxsize=512)(self.run)
 
     def run(
         self,
@@ -86,6 +90,11 @@ class GitRepo:
             command, input=stdin, capture_output=True, check=True, env=_environment(env), cwd=cwd
         )
         return done.stdout
+
+    def _between(self, one: str, other: str, *args: str) -> bytes:
+        """Run git on two commits; its answer is remembered where both are named by their SHA."""
+        fixed = _SHA.fullmatch(one) and _SHA.fullmatch(other)
+        return (self._remembered if fixed else self.run)(*args)
 
     def ask(self, *args: str) -> bytes | None:
         """Run git and return its output, or None when git says no."""
@@ -107,6 +116,8 @@ class GitRepo:
         """Return the commit that *ref* (SHA, branch, tag, `heads/x`) names, or None."""
         if ref.startswith("-"):
             return None
+        if ref in self._commits:
+            return ref
         for candidate in (f"refs/heads/{ref}", f"refs/tags/{ref}", f"refs/{ref}", ref):
             if re.search(r"\s|\.\.|[~^:?*\[\\]", candidate):
                 return None
@@ -147,19 +158,22 @@ class GitRepo:
 
     def merge_base(self, one: str, other: str) -> str | None:
         """Return the best common ancestor, or None."""
-        return self.word("merge-base", one, other)
+        with suppress(subprocess.CalledProcessError):
+            return self._between(one, other, "merge-base", one, other).decode().strip()
+        return None
 
     def changes(self, old: str, new: str) -> list[Change]:
         """List the files that differ between two trees, with their hunks."""
         pair = ("-M", "--no-color", "--no-ext-diff", "--no-abbrev", old, new, "--")
-        raw = _raw(self.run("diff", "--raw", "-z", *pair).decode(errors="replace"))
-        counts = _numstat(self.run("diff", "--numstat", "-z", *pair).decode(errors="replace"))
-        text = self.run("diff", "--patch", *pair).decode(errors="replace")
+        raw, counts, text = (
+            self._between(old, new, "diff", *form, *pair).decode(errors="replace")
+            for form in (("--raw", "-z"), ("--numstat", "-z"), ("--patch",))
+        )
         patches = re.split(r"^diff --git .*\n", text, flags=re.MULTILINE)[1:]
         return [
             Change(path, status, blob, *count, _hunks(patch), previous)
             for (path, status, blob, previous), count, patch in zip(
-                raw, counts, patches, strict=True
+                _raw(raw), _numstat(counts), patches, strict=True
             )
         ]
 
@@ -232,7 +246,11 @@ class GitRepo:
 
     def merged_tree(self, base: str, head: str) -> str | None:
         """Return the tree of merging *head* into *base*, or None when they conflict."""
-        return self.word("merge-tree", "--write-tree", base, head)
+        with suppress(subprocess.CalledProcessError):
+            return (
+                self._between(base, head, "merge-tree", "--write-tree", base, head).decode().strip()
+            )
+        return None
 
     def checkout(self, sha: str, folder: Path) -> None:
         """Make a working copy of *sha*, with a `.git` of its own as `actions/checkout` does."""

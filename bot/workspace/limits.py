@@ -7,6 +7,8 @@ some of both must stay free besides, whoever uses them.
 """
 
 import os
+import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Self
@@ -26,6 +28,7 @@ CIRCLES = 20  # how often a command may print that it goes round in circles
 FREE_MB = 256  # how much of the disk must stay free, and of the memory, if it is no small machine
 _FILES = 2_000_000  # how many files a command may add to the disk
 _FREE_FILES = 10_000
+_DU_S = 30.0
 
 
 class Limits:
@@ -48,11 +51,11 @@ class Limits:
 
     def fault(self, top: psutil.Process, output: process.Output) -> process.Fault | None:
         """Return which limit is broken now, if one is."""
-        reason = self._greed(top) or self._disk()
+        family = [top, *top.children(recursive=True)]
+        reason = self._greed(family) or self._disk(family)
         return _manners(output, self._watch) if reason is None else process.Fault(reason)
 
-    def _greed(self, top: psutil.Process) -> str | None:
-        family = [top, *top.children(recursive=True)]
+    def _greed(self, family: Sequence[psutil.Process]) -> str | None:
         if len(family) > self._config.processes + _OURS:
             return f"more than {self._config.processes} processes"
         # Pages that a fork shares are in the count of each process: look closely if it matters.
@@ -64,11 +67,15 @@ class Limits:
             return "this machine has almost no memory left"
         return None
 
-    def _disk(self) -> str | None:
+    def _disk(self, family: Sequence[psutil.Process]) -> str | None:
+        most = self._config.disk_mb * MB
         for place, before in zip(self._places, self._before, strict=True):
             now = os.statvfs(place)
-            free, used = now.f_bavail * now.f_frsize, (before.f_bfree - now.f_bfree) * now.f_frsize
-            if free < FREE_MB * MB or used > self._config.disk_mb * MB:
+            if now.f_bavail * now.f_frsize < FREE_MB * MB:
+                return "too much disk space used"
+            # Others write to the disk as well: look closely if it matters.
+            used = (before.f_bfree - now.f_bfree) * now.f_frsize
+            if used > most and _held(place) + _unlinked(place, family) > most:
                 return "too much disk space used"
             files = before.f_ffree - now.f_ffree  # both are 0 where the file system has no count
             if files > _FILES or (before.f_favail > 0 and now.f_favail < _FREE_FILES):
@@ -102,6 +109,33 @@ def _share(member: psutil.Process) -> int:
     """Return the same bytes, but of what several processes share only this one's part."""
     share = _sum(f"/proc/{member.pid}/smaps_rollup", b"Pss_Anon:", b"Pss_Shmem:")
     return _at_most(member) if share is None else share
+
+
+def _held(place: int) -> int:
+    """Return the bytes of the files below a folder, those that were there before among them."""
+    command = ("du", "--summarize", "--one-file-system", "--block-size=1", "--")
+    folder = f"/proc/{os.getpid()}/fd/{place}/."
+    try:
+        told = process.call((*command, folder), env={"PATH": os.defpath}, timeout_s=_DU_S)
+    except (OSError, TimeoutError):  # then what the disk says must do
+        return sys.maxsize
+    size = told.stdout.split()[
+        :1
+    ]  # it goes on past files that vanish, and says so by its exit code
+    return int(size[0]) if size else sys.maxsize
+
+
+def _unlinked(place: int, family: Sequence[psutil.Process]) -> int:
+    """Return the bytes of files on the same disk that have no name any more, but are held open."""
+    disk, found = os.fstat(place).st_dev, {}
+    for member in family:
+        with suppress(OSError):
+            for one in os.scandir(f"/proc/{member.pid}/fd"):
+                with suppress(OSError):
+                    file = os.stat(one.path)  # noqa: PTH116  # what the link leads to, not its text
+                    if file.st_nlink == 0 and file.st_dev == disk:
+                        found[file.st_ino] = file.st_blocks * 512
+    return sum(found.values())
 
 
 def _sum(path: str, *names: bytes) -> int | None:

@@ -4,6 +4,8 @@ Controls: the kernel's limits for each process, which count for a user who is no
 memory of a fixed size; a watchdog over what all processes use together. Each is taken away alone.
 """
 
+import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -107,6 +109,24 @@ def test_many_files_do_not_fill_the_disk(tmp_path):
     assert ended.fault == "too much disk space used"
     with unwatched():
         assert "LEAK" in python(without(config=SMALL), tmp_path, fill).output
+
+
+def test_files_without_a_name_do_not_fill_the_disk(tmp_path):
+    fill = "\n".join(f"{FILL.format('x', 50)}\nos.unlink('x')" for _ in range(4))
+    ended = python(without(config=SMALL), tmp_path, f"{fill}\nimport time; time.sleep(30)")
+    assert ended.fault == "too much disk space used"
+
+
+def test_what_others_write_to_the_disk_is_not_held_against_a_command(tmp_path):
+    (tree := tmp_path / "tree").mkdir()
+    waiting = "import os, time\nopen('begun', 'w')\nwhile not os.path.exists('go'): time.sleep(.1)"
+    with ThreadPoolExecutor() as pool, (tmp_path / "other").open("wb") as other:
+        run = pool.submit(python, without(config=SMALL), tree, f"{waiting}\ntime.sleep(2)")
+        while not (tree / "begun").exists():
+            assert not run.done()
+        os.posix_fallocate(other.fileno(), 0, 200 << 20)
+        (tree / "go").touch()
+        assert run.result().fault == ""
 
 
 def test_the_probe_reports_nothing_but_held(tmp_path):
