@@ -28,7 +28,7 @@ check: $(STAMP)
 	$(BIN)/lint-imports
 
 test: check
-	$(BIN)/pytest -n 5 --dist loadgroup
+	$(BIN)/pytest -n 4 --dist loadgroup
 
 thorough: $(STAMP)
 	$(BIN)/pytest -n 2 -m thorough
