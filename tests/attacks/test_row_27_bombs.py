@@ -17,6 +17,8 @@ from bot.workspace.sandbox import Bubblewrap
 from tests.support.bubblewrap import skip_without_bubblewrap
 from tests.support.controls import unwatched, without
 
+# What others free meanwhile hides what a command takes: those that write much take turns.
+pytestmark = pytest.mark.xdist_group("disk")
 SMALL = SandboxConfig(memory_mb=256, processes=40, disk_mb=64)
 FORK = """
 import os, time
