@@ -106,7 +106,7 @@ def show(results: Results, console: Console) -> None:
 
 def _table(title: str, of: str, rows: Mapping[str, Measures]) -> Table:
     table = Table(title=title, box=None, pad_edge=False)
-    table.add_column(of, no_wrap=True)
+    table.add_column(of, overflow="fold")  # figures are never cut short
     for head in ("up", "done", "recovery", "switches", "good", "needless", "time", "USD"):
         table.add_column(head, justify="right", no_wrap=True)
     for name, row in rows.items():

@@ -54,6 +54,8 @@ def test_a_table_for_people(simulate):
 def test_all_strategies_beside_one_another(simulate):
     shown = simulate("--scenario", "hang", "--strategy", "all", "--json")
     assert len(json.loads(shown)["strategies"]) == 7
+    for_people = simulate("--scenario", "calm", "--strategy", "all", "--plays", "1")
+    assert "…" not in for_people, "figures are whole on a terminal of 80 columns"
 
 
 def test_the_settings_of_a_file_are_played(simulate, tmp_path):
