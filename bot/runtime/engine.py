@@ -21,7 +21,7 @@ from bot.runtime.workflows import EVENTS, PULLS, Repairs
 # would hold its pull request's queue for ever. One whose recorded outcomes fit no more ends in an
 # error, and the sweep begins anew.
 VERSION = "regreen-1"
-POLL_S = 0.25  # a queue is looked at this often: 0.11-0.15 s to begin, some 2 % of a core
+POLL_S = 0.5  # a queue is looked at this often
 # Most of these only wait, for a limit of one installation perhaps, which must not hold up others;
 # what costs is counted where it is done (`Repairs`).
 EVENTS_AT_ONCE = 200

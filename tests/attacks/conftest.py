@@ -7,6 +7,7 @@ from tests.scenarios.conftest import bot, github, model, postgres, stages, the_s
 __all__ = ["bot", "github", "model", "postgres", "stages", "the_stage"]
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist looks for groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keep the attacks that play on the stage in one worker: starting it costs seconds."""
     for item in items:

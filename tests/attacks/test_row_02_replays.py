@@ -64,6 +64,7 @@ def test_without_it_each_would_be_looked_at():
 def test_a_hundred_copies_make_one_run(bot, github, model):
     model.answers(MENDED)
     pull = github.open_pull(BROKEN)
+    github.sim.wait_idle()
     (opened,) = [
         one.payload
         for one in github.sim.deliveries()

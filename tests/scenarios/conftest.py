@@ -179,6 +179,7 @@ def bot(the_stage: Stage) -> Bot:
     return Bot(the_stage, len(the_stage.server.log))
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist looks for groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keep the stories of a file in one worker, and all those of a stage of its own in one."""
     for item in items:
