@@ -21,7 +21,7 @@ from bot.runtime.workflows import EVENTS, PULLS, Repairs
 # would hold its pull request's queue for ever. One whose recorded outcomes fit no more ends in an
 # error, and the sweep begins anew.
 VERSION = "regreen-1"
-POLL_S = 0.5  # a queue is looked at this often
+POLL_S = 0.5  # a queue is looked at this often: most of the 5 % of a core of a server that waits
 # Most of these only wait, for a limit of one installation perhaps, which must not hold up others;
 # what costs is counted where it is done (`Repairs`).
 EVENTS_AT_ONCE = 200

@@ -116,13 +116,16 @@ def _held(place: int) -> int:
     command = ("du", "--summarize", "--one-file-system", "--block-size=1", "--")
     folder = f"/proc/{os.getpid()}/fd/{place}/."
     try:
-        told = process.call((*command, folder), env={"PATH": os.defpath}, timeout_s=_DU_S)
+        told = process.call(
+            (*command, folder), env={"PATH": os.defpath, "LC_ALL": "C"}, timeout_s=_DU_S
+        )
     except (OSError, TimeoutError):  # then what the disk says must do
         return sys.maxsize
-    size = told.stdout.split()[
-        :1
-    ]  # it goes on past files that vanish, and says so by its exit code
-    return int(size[0]) if size else sys.maxsize
+    # Files may vanish meanwhile. A folder that cannot be read may hide any number of them.
+    faults = told.stderr.splitlines()
+    if not told.stdout or any(not one.endswith("No such file or directory") for one in faults):
+        return sys.maxsize
+    return int(told.stdout.split()[0])
 
 
 def _unlinked(place: int, family: Sequence[psutil.Process]) -> int:

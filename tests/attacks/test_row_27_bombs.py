@@ -119,6 +119,15 @@ def test_files_without_a_name_do_not_fill_the_disk(tmp_path):
     assert ended.fault == "too much disk space used"
 
 
+@pytest.mark.skipif(os.geteuid() == 0, reason="root reads every folder")
+def test_a_folder_that_cannot_be_read_hides_nothing(tmp_path):
+    fill = "\n".join(FILL.format(f"shut/{number}", 50) for number in range(4))
+    shut = f"import os, time\nos.mkdir('shut')\n{fill}\nos.chmod('shut', 0)\ntime.sleep(30)"
+    ended = python(without(config=SMALL), tmp_path, shut)
+    (tmp_path / "shut").chmod(0o700)
+    assert ended.fault == "too much disk space used"
+
+
 def test_what_others_write_to_the_disk_is_not_held_against_a_command(tmp_path):
     (tree := tmp_path / "tree").mkdir()
     waiting = "import os, time\nopen('begun', 'w')\nwhile not os.path.exists('go'): time.sleep(.1)"
